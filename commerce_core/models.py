@@ -1,0 +1,28 @@
+"""Every table of the core, for whoever needs the whole schema (migrations, and the mapper of a worker)."""
+
+from commerce_core.accounts.models import ApiToken, User
+from commerce_core.api.models import IdempotencyKey
+from commerce_core.catalog.models import Brand, Category, Product, Variant
+from commerce_core.orders.models import Order, OrderAdjustment, OrderEvent, OrderLine
+from commerce_core.payments.models import Payment, Refund, WebhookEvent
+from commerce_core.stock.models import Hold, StockLevel, StockMovement
+
+__all__ = [
+    "ApiToken",
+    "Brand",
+    "Category",
+    "Hold",
+    "IdempotencyKey",
+    "Order",
+    "OrderAdjustment",
+    "OrderEvent",
+    "OrderLine",
+    "Payment",
+    "Product",
+    "Refund",
+    "StockLevel",
+    "StockMovement",
+    "User",
+    "Variant",
+    "WebhookEvent",
+]

@@ -1,0 +1,115 @@
+"""Orders: what was sold, to whom, at what price, and everything that happened to it since.
+
+Money columns are whole minor units of the order's `currency`. Nothing here is ever deleted.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, Text, func, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from commerce_core.database import Base, Currency, Id, MinorUnits, one_of
+
+
+class Order(Base):
+    """A placed order. (`order` is a reserved word in SQL.)
+
+    Unique `hold_id` and `cart_id` make it exactly once. The stock it has taken is that of its lines' holds.
+    """
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        one_of("status", "pending", "processing", "completed", "cancelled"),
+        one_of("payment_status", "unpaid", "pending", "paid", "failed", "partially_refunded", "refunded"),
+        one_of("fulfillment_status", "unfulfilled", "partial", "fulfilled", "returned"),
+        CheckConstraint("total = subtotal - discount_total + shipping_total + tax_total", name="totals_add_up"),
+        CheckConstraint(
+            "subtotal >= 0 AND discount_total >= 0 AND shipping_total >= 0 AND tax_total >= 0 AND total >= 0",
+            name="money_not_negative",
+        ),
+        Index("ix_orders_unpaid", "expires_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_orders_owner", "owner", "id", postgresql_where=text("owner IS NOT NULL")),
+    )
+
+    id: Mapped[Id]
+    number: Mapped[str] = mapped_column(Text, unique=True)
+    owner: Mapped[str | None] = mapped_column(Text)
+    hold_id: Mapped[UUID | None] = mapped_column(ForeignKey("hold.id"), unique=True)
+    cart_id: Mapped[UUID | None] = mapped_column(unique=True)
+    status: Mapped[str] = mapped_column(Text, default="pending")
+    payment_status: Mapped[str] = mapped_column(Text, default="unpaid")
+    fulfillment_status: Mapped[str] = mapped_column(Text, default="unfulfilled")
+    currency: Mapped[Currency]
+    subtotal: Mapped[MinorUnits]
+    discount_total: Mapped[MinorUnits] = mapped_column(default=0)
+    shipping_total: Mapped[MinorUnits] = mapped_column(default=0)
+    tax_total: Mapped[MinorUnits] = mapped_column(default=0)
+    total: Mapped[MinorUnits]
+    customer: Mapped[dict[str, Any] | None]
+    shipping_address: Mapped[dict[str, Any] | None]
+    billing_address: Mapped[dict[str, Any] | None]
+    note: Mapped[str | None] = mapped_column(Text)
+    expires_at: Mapped[datetime | None]
+    paid_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+    lines: Mapped[list[OrderLine]] = relationship(order_by="OrderLine.position", back_populates="order")
+    adjustments: Mapped[list[OrderAdjustment]] = relationship(order_by="OrderAdjustment.id")
+    events: Mapped[list[OrderEvent]] = relationship(order_by="OrderEvent.id", back_populates="order")
+
+
+class OrderLine(Base):
+    """A snapshot of what was bought, independent of what becomes of the product."""
+
+    __tablename__ = "order_line"
+    __table_args__ = (CheckConstraint("quantity > 0 AND total = unit_price * quantity", name="total"),)
+
+    id: Mapped[Id]
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"), index=True)
+    position: Mapped[int] = mapped_column(Integer)
+    variant_id: Mapped[UUID] = mapped_column(ForeignKey("variant.id"), index=True)
+    # The hold that took this line's stock; another one if the stock had to be taken again.
+    hold_id: Mapped[UUID | None] = mapped_column(ForeignKey("hold.id"), unique=True)
+    product_name: Mapped[str] = mapped_column(Text)
+    variant_name: Mapped[str] = mapped_column(Text)
+    sku: Mapped[str] = mapped_column(Text)
+    attributes: Mapped[dict[str, Any]]
+    quantity: Mapped[int] = mapped_column(Integer)
+    unit_price: Mapped[MinorUnits]
+    total: Mapped[MinorUnits]
+
+    order: Mapped[Order] = relationship(back_populates="lines")
+
+
+class OrderAdjustment(Base):
+    """A discount, shipping, fee or tax that is part of the total, and where it came from."""
+
+    __tablename__ = "order_adjustment"
+
+    id: Mapped[Id]
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"), index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    label: Mapped[str] = mapped_column(Text)
+    amount: Mapped[MinorUnits]
+    source: Mapped[str] = mapped_column(Text)
+    trace: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+
+
+class OrderEvent(Base):
+    """One line of an order's history: append-only."""
+
+    __tablename__ = "order_event"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"), index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    actor: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+    order: Mapped[Order] = relationship(back_populates="events")
