@@ -1,4 +1,4 @@
-"""The `commerce` command. Each room's `commands.py` holds its own subcommands; this file only gathers them."""
+"""The `commerce` command."""
 
 from commerce_core.cli.main import main
 

@@ -1,0 +1,54 @@
+"""The command group: where each command lives, and how errors of the user are told.
+
+A command's module is imported only when it is called or listed, and imports what is heavy inside its functions, so
+that `commerce --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "serve": "commerce_core.cli.serve:serve",
+    "web": "commerce_core.cli.web:web",
+}
+
+
+class CommerceGroup(click.Group):
+    """Commands by name, imported when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Show what the user can mend as a message; a traceback is for our own mistakes."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if isinstance(error, _user_errors()):
+                raise click.ClickException(str(error)) from error
+            raise
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    from commerce_core.embedded import EmbeddedPostgresError
+    from commerce_core.settings import SettingsError
+
+    return (SettingsError, EmbeddedPostgresError)
+
+
+@click.group(cls=CommerceGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="commerce-core", prog_name="commerce")
+def main() -> None:
+    """Headless commerce that cannot oversell."""
