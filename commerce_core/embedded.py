@@ -416,7 +416,7 @@ class EmbeddedPostgres:
 
     def _disk_hint(self) -> str:
         free = shutil.disk_usage(self.folder).free
-        return f"\nThe disk of {self.folder} is full ({free / 1e6:.0f} MB free)." if free < 100e6 else ""
+        return f"\nLittle space is left on the disk of {self.folder}: {free / 1e6:.0f} MB." if free < 100e6 else ""
 
 
 class _Lock:

@@ -17,7 +17,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from commerce_core import embedded
 from commerce_core.child_process import Account, tied
 from commerce_core.embedded import (
     EmbeddedPostgres,
@@ -58,7 +57,7 @@ def server(folder: Path) -> Iterator[EmbeddedPostgres]:
 
 def query(url: str, sql: str) -> Any:
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-        cursor = connection.execute(sql)  # type: ignore[call-overload]
+        cursor = connection.execute(sql)
         return cursor.fetchall() if cursor.description else None
 
 
@@ -191,7 +190,7 @@ def test_failure_to_start_shows_the_end_of_the_log(folder: Path) -> None:
 
 
 def test_missing_wheel_is_said_plainly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EmbeddedPostgresError, match=r"pip install commerce-core\[embedded\]"):
         EmbeddedPostgres(folder).start()
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 # Generous: a first start makes the database's files, the tables and the demo shop, on a busy machine.
@@ -94,13 +94,13 @@ class Shop:
 
 
 def runs(process: psutil.Process, name: str) -> bool:
-    return process.name() == name or process.cmdline()[1:4] == ["-m", "commerce_core.cli", name]
+    return bool(process.name() == name or process.cmdline()[1:4] == ["-m", "commerce_core.cli", name])
 
 
 def alive(process: psutil.Process) -> bool:
     """Zombies are not: an orphan's corpse waits for init, which may be slow."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
