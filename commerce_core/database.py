@@ -119,14 +119,26 @@ def _request_session(request: Any) -> Session:
         join_transaction_mode="create_savepoint",
         expire_on_commit=False,
     )
-    session.info["request_id"] = request.id
+    session.info.update(request_id=request.id, bus=request.registry.bus)
     zope.sqlalchemy.register(session, transaction_manager=request.tm, initial_state="changed")
     request.add_finished_callback(lambda _: session.close())
     return session
 
 
+def _wants_transaction(request: Any) -> bool:
+    """Every request but those that a room has registered as seeing to their own commit."""
+    return (request.method, request.environ["PATH_INFO"]) not in request.registry.autocommit_requests
+
+
 def includeme(config: Configurator) -> None:
-    config.add_settings({"tm.manager_hook": "pyramid_tm.explicit_manager", "tm.annotate_user": False})
+    config.registry.autocommit_requests = set()
+    config.add_settings(
+        {
+            "tm.manager_hook": "pyramid_tm.explicit_manager",
+            "tm.activate_hook": _wants_transaction,
+            "tm.annotate_user": False,
+        }
+    )
     config.include("pyramid_tm")
     config.include("pyramid_retry")
     config.add_request_method(_request_session, "db", reify=True)

@@ -46,35 +46,35 @@ class DatabaseSettings(Section):
     """`sqlalchemy.*`: the database and how patient we are with it. Time-outs in milliseconds unless named otherwise."""
 
     url: str
-    pool_size: int = Field(8, ge=1, le=200)
-    max_overflow: int = Field(8, ge=0, le=200)
-    pool_timeout_seconds: float = Field(5.0, gt=0)
-    connect_timeout_seconds: int = Field(5, ge=1)
-    statement_timeout_ms: int = Field(10_000, ge=1)
-    lock_timeout_ms: int = Field(3_000, ge=1)
-    idle_in_transaction_timeout_ms: int = Field(30_000, ge=1)
+    pool_size: int = Field(default=8, ge=1, le=200)
+    max_overflow: int = Field(default=8, ge=0, le=200)
+    pool_timeout_seconds: float = Field(default=5.0, gt=0)
+    connect_timeout_seconds: int = Field(default=5, ge=1)
+    statement_timeout_ms: int = Field(default=10_000, ge=1)
+    lock_timeout_ms: int = Field(default=3_000, ge=1)
+    idle_in_transaction_timeout_ms: int = Field(default=30_000, ge=1)
 
 
 class StockSettings(Section):
     """`stock.*`: holds and how they are taken. See docs/stock.md."""
 
-    hold_seconds: int = Field(120, ge=1, le=86_400)
-    max_extensions: int = Field(3, ge=0)
-    max_hold_quantity: int = Field(10_000, ge=1, le=1_000_000)
+    hold_seconds: int = Field(default=120, ge=1, le=86_400)
+    max_extensions: int = Field(default=3, ge=0)
+    max_hold_quantity: int = Field(default=10_000, ge=1, le=1_000_000)
     hot_mode: bool = True
-    hot_connections: int = Field(4, ge=1, le=50)
-    hot_batch: int = Field(64, ge=1, le=1_000)
-    hot_wait_seconds: float = Field(5.0, gt=0)
-    sold_out_memory_ms: int = Field(50, ge=0, le=60_000)
-    statement_timeout_ms: int = Field(2_000, ge=1)
-    lock_timeout_ms: int = Field(1_000, ge=1)
-    low_stock_threshold: int = Field(5, ge=0)
+    hot_connections: int = Field(default=4, ge=1, le=50)
+    hot_batch: int = Field(default=64, ge=1, le=1_000)
+    hot_wait_seconds: float = Field(default=5.0, gt=0)
+    sold_out_memory_ms: int = Field(default=50, ge=0, le=60_000)
+    statement_timeout_ms: int = Field(default=2_000, ge=1)
+    lock_timeout_ms: int = Field(default=1_000, ge=1)
+    low_stock_threshold: int = Field(default=5, ge=0)
 
 
 class OrderSettings(Section):
     """`orders.*`."""
 
-    payment_seconds: int = Field(1_800, ge=1)
+    payment_seconds: int = Field(default=1_800, ge=1)
     require_customer: bool = False
 
 
@@ -88,14 +88,14 @@ class PaymentSettings(Section):
 class ApiSettings(Section):
     """`api.*`: how every JSON endpoint behaves."""
 
-    max_body_bytes: int = Field(1_048_576, ge=1_024)
-    idempotency_hours: int = Field(24, ge=1)
+    max_body_bytes: int = Field(default=1_048_576, ge=1_024)
+    idempotency_hours: int = Field(default=24, ge=1)
 
 
 class SchedulerSettings(Section):
     """`scheduler.*`: how often lapsed holds and unpaid orders are swept."""
 
-    interval_seconds: float = Field(2.0, gt=0)
+    interval_seconds: float = Field(default=2.0, gt=0)
 
 
 class LogSettings(Section):

@@ -16,8 +16,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from commerce_core.database import Base, Currency, Id, MinorUnits, one_of
 
-# What a guest may see. The partial indexes below use the same words, so a query must, too.
-VISIBLE = "status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"
+# What a guest may see: published, and with a price (so with a variant). The partial indexes below use the same words,
+# so a query must, too.
+VISIBLE = "status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL AND price_amount IS NOT NULL"
 
 
 class Category(Base):

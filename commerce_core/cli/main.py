@@ -14,6 +14,13 @@ import click
 COMMANDS = {
     "serve": "commerce_core.cli.serve:serve",
     "web": "commerce_core.cli.web:web",
+    "scheduler": "commerce_core.cli.scheduler:scheduler",
+    "db": "commerce_core.cli.db:db",
+    "demo": "commerce_core.demo.commands:demo",
+    "stock": "commerce_core.stock.commands:stock",
+    "user": "commerce_core.accounts.commands:user",
+    "settings": "commerce_core.cli.settings:settings",
+    "openapi": "commerce_core.cli.openapi:openapi",
 }
 
 
@@ -43,9 +50,10 @@ class CommerceGroup(click.Group):
 
 def _user_errors() -> tuple[type[Exception], ...]:
     from commerce_core.embedded import EmbeddedPostgresError
+    from commerce_core.migrations import MigrationsPending
     from commerce_core.settings import SettingsError
 
-    return (SettingsError, EmbeddedPostgresError)
+    return (SettingsError, EmbeddedPostgresError, MigrationsPending)
 
 
 @click.group(cls=CommerceGroup, context_settings={"help_option_names": ["-h", "--help"]})

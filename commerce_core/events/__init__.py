@@ -1,0 +1,168 @@
+"""What happened, and who is told.
+
+A service calls `emit(session, event)`; after the commit every subscriber of that event's class is called, each on its
+own, and a failing one is logged and hurts nobody. Nothing is called when the transaction rolls back. Events carry ids
+and figures, never rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from pyramid.config import Configurator
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.orm import Session, SessionTransaction
+
+_log = structlog.get_logger("commerce.events")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockChanged(Event):
+    """A variant's level changed. `version` counts its movements: drop what is older than what you have seen."""
+
+    variant_id: UUID
+    kind: str
+    on_hand: int
+    reserved: int
+    version: int
+    hold_id: UUID | None = None
+    order_id: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderPlaced(Event):
+    order_id: UUID
+    number: str
+    total: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderPaid(Event):
+    order_id: UUID
+    number: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderPaymentFailed(Event):
+    order_id: UUID
+    number: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderCancelled(Event):
+    """`reason` is `cancelled` or `expired`."""
+
+    order_id: UUID
+    number: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundDue(Event):
+    """Money must go back: it was paid for an order whose stock is gone."""
+
+    order_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookReceived(Event):
+    """A provider's event was filed. `state` is what became of it."""
+
+    provider: str
+    event_id: str
+    state: str
+    order_id: UUID | None
+
+
+Subscriber = Callable[[Any], None]
+
+
+class EventBus:
+    """The subscribers of a process."""
+
+    def __init__(self) -> None:
+        self._subscribers: defaultdict[type[Event], list[Subscriber]] = defaultdict(list)
+
+    def subscribe(self, kind: type[Event], subscriber: Subscriber) -> None:
+        """Call `subscriber` with every committed event of this class."""
+        self._subscribers[kind].append(subscriber)
+
+    def publish(self, event: Event) -> None:
+        """Tell the subscribers. Never raises."""
+        for subscriber in self._subscribers[type(event)]:
+            try:
+                subscriber(event)
+            except Exception as error:
+                _log.error("subscriber failed", event_type=type(event).__name__, exc_info=error)
+
+
+def emit(session: Session, event: Event) -> None:
+    """Tell the subscribers of the session's bus about `event` once its transaction has committed."""
+    session.info.setdefault("events", []).append(event)
+
+
+@contextmanager
+def savepoint(session: Session) -> Iterator[None]:
+    """A savepoint that takes the events emitted inside it back, too, when it is rolled back."""
+    events = session.info.setdefault("events", [])
+    before = len(events)
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        del events[before:]
+        raise
+
+
+@sqlalchemy_event.listens_for(Session, "after_commit")
+def _deliver(session: Session) -> None:
+    if session.in_nested_transaction():
+        return
+    bus: EventBus | None = session.info.get("bus")
+    for event in session.info.pop("events", ()):
+        log_event(event, request_id=session.info.get("request_id"))
+        if bus is not None:
+            bus.publish(event)
+
+
+@sqlalchemy_event.listens_for(Session, "after_soft_rollback")
+def _discard(session: Session, previous: SessionTransaction) -> None:
+    if not previous.nested:
+        session.info.pop("events", None)
+
+
+_LOGGERS = {
+    StockChanged: "commerce.stock",
+    OrderPlaced: "commerce.order",
+    OrderPaid: "commerce.order",
+    OrderPaymentFailed: "commerce.order",
+    OrderCancelled: "commerce.order",
+    RefundDue: "commerce.payment",
+    WebhookReceived: "commerce.payment",
+}
+
+
+def log_event(event: Event, **context: Any) -> None:
+    """One structured line for a thing that really happened."""
+    structlog.get_logger(_LOGGERS[type(event)]).info(
+        type(event).__name__, **{k: v for k, v in (asdict(event) | context).items() if v is not None}
+    )
+
+
+def includeme(config: Configurator) -> None:
+    config.registry.bus = EventBus()

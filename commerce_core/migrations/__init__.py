@@ -68,4 +68,6 @@ def check(connection: Connection) -> None:
     """Raise MigrationsPending unless the database is at the revision that this code needs."""
     current, head = current_revision(connection), head_revision()
     if current != head:
-        raise MigrationsPending(f"the database is at revision {current or 'none'}, this version needs {head}")
+        raise MigrationsPending(
+            f"The database is at revision {current or 'none'}, this version needs {head}: run `commerce db upgrade`."
+        )

@@ -12,6 +12,9 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 
+# What a guest may see: the partial indexes of `product`.
+VISIBLE = "status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL AND price_amount IS NOT NULL"
+
 # The ledger and the history of an order can be added to, and nothing else.
 APPEND_ONLY = """
 CREATE FUNCTION commerce_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -223,14 +226,14 @@ def upgrade() -> None:
         "product",
         ["brand_id", sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
         "ix_product_category",
         "product",
         ["category_id", sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
         "ix_product_facets",
@@ -245,46 +248,42 @@ def upgrade() -> None:
         "product",
         [sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
-        postgresql_where=sa.text(
-            "is_featured AND status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"
-        ),
+        postgresql_where=sa.text(f"is_featured AND {VISIBLE}"),
     )
     op.create_index(
         "ix_product_in_stock",
         "product",
         [sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
-        postgresql_where=sa.text(
-            "sellable_variants > 0 AND status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"
-        ),
+        postgresql_where=sa.text(f"sellable_variants > 0 AND {VISIBLE}"),
     )
     op.create_index(
         "ix_product_name",
         "product",
         [sa.literal_column("lower(name)"), "id"],
         unique=False,
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
         "ix_product_newest",
         "product",
         [sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
         "ix_product_popular",
         "product",
         [sa.literal_column("popularity DESC"), sa.literal_column("id DESC")],
         unique=False,
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
         "ix_product_price",
         "product",
         ["price_amount", "id"],
         unique=False,
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.create_table(
         "variant",
@@ -590,36 +589,32 @@ def downgrade() -> None:
     op.drop_index(
         "ix_product_price",
         table_name="product",
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
         "ix_product_popular",
         table_name="product",
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
         "ix_product_newest",
         table_name="product",
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
         "ix_product_name",
         table_name="product",
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
         "ix_product_in_stock",
         table_name="product",
-        postgresql_where=sa.text(
-            "sellable_variants > 0 AND status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"
-        ),
+        postgresql_where=sa.text(f"sellable_variants > 0 AND {VISIBLE}"),
     )
     op.drop_index(
         "ix_product_featured",
         table_name="product",
-        postgresql_where=sa.text(
-            "is_featured AND status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"
-        ),
+        postgresql_where=sa.text(f"is_featured AND {VISIBLE}"),
     )
     op.drop_index(
         "ix_product_facets",
@@ -630,12 +625,12 @@ def downgrade() -> None:
     op.drop_index(
         "ix_product_category",
         table_name="product",
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
         "ix_product_brand",
         table_name="product",
-        postgresql_where=sa.text("status = 'active' AND deleted_at IS NULL AND published_at IS NOT NULL"),
+        postgresql_where=sa.text(VISIBLE),
     )
     op.drop_table("product")
     op.drop_index(op.f("ix_api_token_user_id"), table_name="api_token")

@@ -1,0 +1,278 @@
+"""`api_view`: a view as one sentence. It validates what comes in, calls the function, and presents what it returns.
+
+    @api_view(route_name="holds", request_method="POST", permission=Permission.HOLD_CREATE,
+              body=HoldIn, returns=HoldOut, status=201)
+    def create_hold(request, body): ...
+
+The function gets the request, then the parsed body and the parsed query where they are declared. It returns a model
+of `returns` or a dict in its shape, or a finished Response. What is declared here is also the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import orjson
+import venusian
+from pydantic import BaseModel, ValidationError
+from pyramid.config import Configurator
+from pyramid.response import Response
+
+from commerce_core.api import idempotency
+from commerce_core.api.problems import (
+    BodyTooLarge,
+    InvalidInput,
+    MalformedRequest,
+    NotFound,
+    Problem,
+    UnsupportedMediaType,
+)
+
+View = TypeVar("View", bound=Callable[..., Any])
+_NESTED = re.compile(r"([a-z_]+)\[([^\[\]]{1,64})\]")
+PUBLIC_CACHE = "public, max-age=0, must-revalidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one route, as declared: what the OpenAPI document and the route checks are made of."""
+
+    route_name: str
+    method: str
+    permission: str
+    function: Callable[..., Any]
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    returns: type[BaseModel] | None = None
+    status: int = 200
+    cached: bool = False
+    keyed: bool = False
+    guard: Callable[[Any], None] | None = None
+    problems: tuple[type[Problem], ...] = field(default=())
+
+
+def api_view(
+    *,
+    route_name: str,
+    request_method: str,
+    permission: str,
+    body: type[BaseModel] | None = None,
+    query: type[BaseModel] | None = None,
+    returns: type[BaseModel] | None = None,
+    status: int = 200,
+    cached: bool = False,
+    keyed: bool | None = None,
+    guard: Callable[[Any], None] | None = None,
+    problems: tuple[type[Problem], ...] = (),
+) -> Callable[[View], View]:
+    """Declare an endpoint.
+
+    A POST takes idempotency keys unless `keyed` is False (it then sees to them itself). `guard(request)` is called
+    before anything of the request is parsed; it may raise a Problem.
+    """
+
+    def decorate(function: View) -> View:
+        endpoint = Endpoint(
+            route_name=route_name,
+            method=request_method,
+            permission=permission,
+            function=function,
+            body=body,
+            query=query,
+            returns=returns,
+            status=status,
+            cached=cached,
+            keyed=request_method == "POST" if keyed is None else keyed,
+            guard=guard,
+            problems=problems,
+        )
+
+        def register(scanner: Any, _name: str, _function: Any) -> None:
+            scanner.config.add_endpoint(endpoint)
+
+        venusian.attach(function, register, category="pyramid")
+        return function
+
+    return decorate
+
+
+def add_endpoint(config: Configurator, endpoint: Endpoint) -> None:
+    """Directive: serve `endpoint`, and list it in `registry.endpoints`."""
+    config.add_view(
+        view_of(endpoint),
+        route_name=endpoint.route_name,
+        request_method=endpoint.method,
+        permission=endpoint.permission,
+    )
+    config.action(None, config.registry.endpoints.append, args=(endpoint,))
+
+
+def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
+    """The Pyramid view of an endpoint."""
+    function = endpoint.function
+
+    def view(_context: Any, request: Any) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            read_body(request)
+        if endpoint.guard is not None:
+            endpoint.guard(request)
+        arguments = []
+        if endpoint.body is not None:
+            arguments.append(validated(endpoint.body, read_json(request)))
+        if endpoint.query is not None:
+            arguments.append(validated(endpoint.query, read_query(request)))
+        elif request.environ.get("QUERY_STRING"):
+            unknown = read_query(request)
+            raise InvalidInput([_unknown(name) for name in unknown])
+        keyed = idempotency.KeyedRequest.of(request) if endpoint.keyed else None
+        if keyed is None:
+            return present(endpoint, request, function(request, *arguments))
+        stored = idempotency.claim(request.db, keyed)
+        if stored is not None:
+            return replay(stored)
+        response = present(endpoint, request, function(request, *arguments))
+        if response.status_code < 300:
+            idempotency.remember(request.db, keyed, response.status_code, response.body)
+        return response
+
+    view.__doc__ = function.__doc__
+    view.__name__ = function.__name__
+    return view
+
+
+def present(endpoint: Endpoint, request: Any, result: Any) -> Response:
+    """The response for what an endpoint's function returned."""
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        return Response(status=204)
+    response = json_response(render(result), endpoint.status)
+    if endpoint.cached:
+        response.headers["Cache-Control"] = PUBLIC_CACHE
+        response.headers["Vary"] = "Accept-Language"
+        response.etag = hashlib.blake2b(response.body, digest_size=16).hexdigest()
+        response.conditional_response = True
+    else:
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def render(result: BaseModel | dict[str, Any]) -> bytes:
+    """JSON. What is answered was built by us from trusted data, so it is written without being validated again."""
+    if isinstance(result, BaseModel):
+        return result.__pydantic_serializer__.to_json(result)
+    return orjson.dumps(result, default=_jsonable)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value)} is not JSON")
+
+
+def json_response(body: bytes, status: int) -> Response:
+    return Response(body=body, status=status, content_type="application/json", charset=None)
+
+
+def replay(stored: idempotency.StoredAnswer) -> Response:
+    """The answer to a repeated request: the same, and marked as such."""
+    response = json_response(stored.body, stored.status)
+    response.headers.update({"Cache-Control": "no-store", "Idempotent-Replayed": "true"})
+    return response
+
+
+def read_body(request: Any) -> bytes:
+    """The raw body. Raises BodyTooLarge before reading more than the setting allows."""
+    limit = request.settings.api.max_body_bytes
+    length = request.content_length
+    if length is not None and length > limit:
+        raise BodyTooLarge(f"At most {limit} bytes, please.", headers={"Connection": "close"})
+    try:
+        body = request.body if length is not None else request.body_file_raw.read(limit + 1)
+    except OSError:
+        raise MalformedRequest("The body ended before it was complete.") from None
+    if len(body) > limit:
+        raise BodyTooLarge(f"At most {limit} bytes, please.", headers={"Connection": "close"})
+    if length is None:
+        request.body = body
+    return bytes(body)
+
+
+def read_json(request: Any) -> Any:
+    """The body, which must be JSON. Raises UnsupportedMediaType or MalformedRequest."""
+    media_type = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise UnsupportedMediaType(f"Send application/json, not {media_type or 'a body without a type'}.")
+    try:
+        return orjson.loads(request.body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest(f"The body is not valid JSON: {error}.") from None
+
+
+def read_query(request: Any) -> dict[str, Any]:
+    """Query parameters: repeated ones as lists, `attributes[color]=red` as {"attributes": {"color": ["red"]}}."""
+    try:
+        pairs = parse_qsl(
+            request.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict", max_num_fields=100
+        )
+    except UnicodeDecodeError:
+        raise MalformedRequest("The query is not valid UTF-8.") from None
+    except ValueError:
+        raise MalformedRequest("There are too many query parameters.") from None
+    parsed: dict[str, Any] = {}
+    for name, value in pairs:
+        nested = _NESTED.fullmatch(name)
+        if nested:
+            group = parsed.setdefault(nested[1], {})
+            if not isinstance(group, dict):
+                raise InvalidInput([_unknown(name)])
+            group.setdefault(nested[2], []).append(value)
+        elif name not in parsed:
+            parsed[name] = value
+        elif isinstance(parsed[name], list):
+            parsed[name].append(value)
+        else:
+            parsed[name] = [parsed[name], value]
+    return parsed
+
+
+def validated(schema: type[BaseModel], data: Any) -> Any:
+    """`data` as a `schema`. Raises InvalidInput with every field at fault."""
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput(
+            [
+                {
+                    "field": ".".join(str(part) for part in detail["loc"]) or "body",
+                    "code": detail["type"],
+                    "message": detail["msg"],
+                }
+                for detail in error.errors(include_url=False, include_context=False, include_input=False)
+            ]
+        ) from None
+
+
+def path_id(request: Any, name: str = "id") -> UUID:
+    """A UUID from the path. Raises NotFound when it is none: there is nothing at such an address."""
+    try:
+        return UUID(request.matchdict[name])
+    except ValueError:
+        raise NotFound() from None
+
+
+def _unknown(name: str) -> dict[str, str]:
+    return {"field": name, "code": "extra_forbidden", "message": "is not a parameter of this address"}
+
+
+def includeme(config: Configurator) -> None:
+    config.registry.endpoints = []
+    config.add_directive("add_endpoint", add_endpoint)

@@ -1,0 +1,142 @@
+"""Bases of what comes in and goes out, and the two shapes of a list."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from commerce_core.api.problems import InvalidInput
+
+INT32_MAX = 2**31 - 1
+T = TypeVar("T")
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise PydanticCustomError("nul_character", "must not contain the NUL character")
+    return value
+
+
+# Text is stripped, and holds no NUL, which PostgreSQL cannot store. Give it a length: Field(max_length=...).
+Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_no_nul)]
+ShortText = Annotated[Text, Field(min_length=1, max_length=200)]
+LongText = Annotated[Text, Field(min_length=1, max_length=2_000)]
+
+
+class Input(BaseModel):
+    """A JSON body. Strict: `"1"`, `1.0` and `true` are not the number 1; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """Query parameters. They arrive as text, so numbers are read from it; unknown parameters are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Output(BaseModel):
+    """What an endpoint answers."""
+
+
+class PageQuery(Query):
+    page: int = Field(default=1, ge=1, le=1_000_000)
+    per_page: int = Field(default=24, ge=1, le=100)
+
+
+class PageMeta(Output):
+    page: int
+    per_page: int
+    total: int
+    last_page: int
+
+
+class PageLinks(Output):
+    first: str
+    prev: str | None
+    next: str | None
+    last: str
+
+
+class Page(Output, Generic[T]):
+    """A list by page, for people: with a total."""
+
+    data: list[T]
+    meta: PageMeta
+    links: PageLinks
+
+
+class CursorQuery(Query):
+    limit: int = Field(default=50, ge=1, le=100)
+    cursor: Text | None = Field(default=None, max_length=64, description="`meta.next_cursor` of the page before.")
+
+    @property
+    def after(self) -> UUID | None:
+        """The id of the last row of the page before. Raises InvalidInput for a cursor that we did not make."""
+        if self.cursor is None:
+            return None
+        try:
+            return UUID(bytes=base64.b64decode(self.cursor.encode("ascii") + b"==", altchars=b"-_", validate=True))
+        except (ValueError, binascii.Error):
+            raise InvalidInput.field("cursor", "invalid_cursor", "is not a cursor of this list") from None
+
+
+class CursorMeta(Output):
+    limit: int
+    next_cursor: str | None
+
+
+class CursorLinks(Output):
+    next: str | None
+
+
+class CursorList(Output, Generic[T]):
+    """A list that grows, by cursor: stable while rows are added."""
+
+    data: list[T]
+    meta: CursorMeta
+    links: CursorLinks
+
+
+def page_of(path: str, query: PageQuery, data: Sequence[Any], total: int) -> dict[str, Any]:
+    """The members of a Page: `data` is the page itself, `total` counts every match."""
+    last = max(1, -(-total // query.per_page))
+    given = query.model_dump(exclude_unset=True, exclude={"page"})
+    attributes = given.pop("attributes", None) or {}
+    fixed = [*given.items(), *((f"attributes[{name}]", value) for name, value in attributes.items())]
+
+    def link(number: int) -> str:
+        return f"{path}?{urlencode([*fixed, ('page', number)], doseq=True)}"
+
+    return {
+        "data": data,
+        "meta": {"page": query.page, "per_page": query.per_page, "total": total, "last_page": last},
+        "links": {
+            "first": link(1),
+            "prev": link(min(query.page - 1, last)) if query.page > 1 else None,
+            "next": link(query.page + 1) if query.page < last else None,
+            "last": link(last),
+        },
+    }
+
+
+def encode_cursor(last_id: UUID) -> str:
+    return base64.urlsafe_b64encode(last_id.bytes).rstrip(b"=").decode()
+
+
+def cursor_list_of(path: str, query: CursorQuery, rows: Sequence[Any], next_id: UUID | None) -> dict[str, Any]:
+    """The members of a CursorList: `rows` are shown; `next_id` is the last one's id if more follow."""
+    cursor = None if next_id is None else encode_cursor(next_id)
+    given = query.model_dump(mode="json", exclude_unset=True, exclude={"cursor"})
+    return {
+        "data": rows,
+        "meta": {"limit": query.limit, "next_cursor": cursor},
+        "links": {"next": cursor and f"{path}?{urlencode({**given, 'cursor': cursor})}"},
+    }

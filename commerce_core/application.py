@@ -1,0 +1,47 @@
+"""Puts the rooms together: settings in, WSGI application out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.config import Configurator
+
+from commerce_core import embedded, migrations
+from commerce_core.clock import Clock
+from commerce_core.database import make_engine
+from commerce_core.log import configure_logging
+from commerce_core.settings import CoreSettings
+
+# The order of the house: each room may use those before it.
+ROOMS = (
+    "commerce_core.database",
+    "commerce_core.events",
+    "commerce_core.api",
+    "commerce_core.accounts",
+    "commerce_core.catalog",
+    "commerce_core.stock",
+    "commerce_core.orders",
+    "commerce_core.payments",
+)
+
+
+def make_application(settings: CoreSettings, *, clock: Clock | None = None) -> Any:
+    """The WSGI application. Refuses to start (MigrationsPending) on a database that needs `commerce db upgrade`."""
+    configure_logging(settings.log)
+    config = make_configurator(settings, clock=clock)
+    with config.registry.engine.connect() as connection:
+        migrations.check(connection)
+    return config.make_wsgi_app()
+
+
+def make_configurator(settings: CoreSettings, *, clock: Clock | None = None) -> Configurator:
+    """The configuration with every room included; does not touch the database."""
+    config = Configurator(settings={"retry.attempts": 3})
+    registry = config.registry
+    registry.settings_object = settings
+    registry.clock = clock or Clock()
+    registry.database_url = embedded.resolve(settings.sqlalchemy.url)
+    registry.engine = make_engine(registry.database_url, settings.sqlalchemy)
+    for room in ROOMS:
+        config.include(room)
+    return config

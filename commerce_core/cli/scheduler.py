@@ -1,0 +1,78 @@
+"""`commerce scheduler`: the work that is done by the clock. Any number may run; they skip what another is at."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import click
+import structlog
+
+from commerce_core.cli.shop import Shop, config_argument, open_shop
+
+_log = structlog.get_logger("commerce.scheduler")
+
+
+@click.command()
+@config_argument
+def scheduler(config: str) -> None:
+    """Sweep lapsed holds and unpaid orders, and try unmatched webhooks again, until stopped."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with open_shop(config) as shop:
+        tasks = make_tasks(shop, stopped.is_set)
+        while not stopped.wait(shop.settings.scheduler.interval_seconds):
+            run_tasks(tasks, shop.clock.now())
+
+
+def run_tasks(tasks: dict[str, Callable[[datetime], int]], now: datetime) -> None:
+    """One round. A task that fails (the database is away, say) is logged, and tried again in the next."""
+    for name, task in tasks.items():
+        try:
+            done = task(now)
+        except Exception as error:
+            _log.warning("task failed", task=name, error=str(error).splitlines()[0])
+        else:
+            if done:
+                _log.info("task done", task=name, count=done)
+
+
+def make_tasks(shop: Shop, stop: Callable[[], bool] = lambda: False) -> dict[str, Callable[[datetime], int]]:
+    """What is done in each round: a name, and a function that says how many things it did."""
+    from types import SimpleNamespace
+
+    from commerce_core.api.idempotency import forget_old_keys
+    from commerce_core.database import transaction
+    from commerce_core.orders.sweep import expire_orders
+    from commerce_core.payments.provider import ManualProvider
+    from commerce_core.payments.sweep import retry_unmatched
+    from commerce_core.stock.sweep import sweep_holds
+
+    registry = SimpleNamespace(payment_providers={"manual": ManualProvider(None)})
+
+    def forget_keys(now: datetime) -> int:
+        with transaction(shop.engine) as session:
+            return forget_old_keys(session, now, shop.settings.api.idempotency_hours)
+
+    return {
+        "expire holds": lambda now: sweep_holds(shop.engine, now=now, stop=stop),
+        "expire orders": lambda now: expire_orders(shop.engine, now=now, stop=stop),
+        "retry unmatched webhooks": lambda now: retry_unmatched(shop.engine, registry, now=now),
+        "forget idempotency keys": _every(timedelta(minutes=10), forget_keys),
+    }
+
+
+def _every(interval: timedelta, task: Callable[[datetime], int]) -> Callable[[datetime], int]:
+    due: datetime | None = None
+
+    def run(now: datetime) -> int:
+        nonlocal due
+        if due is not None and now < due:
+            return 0
+        due = now + interval
+        return task(now)
+
+    return run

@@ -1,0 +1,36 @@
+"""`commerce settings`: what the shop would run with."""
+
+from __future__ import annotations
+
+import click
+from pydantic import SecretStr
+
+from commerce_core.cli.shop import config_argument
+
+
+@click.group()
+def settings() -> None:
+    """Show or check the settings of an .ini file and the environment."""
+
+
+@settings.command()
+@config_argument
+def show(config: str) -> None:
+    """Every setting with its value, secrets masked, in the form of the .ini file."""
+    from commerce_core.settings import CoreSettings, load_settings
+
+    loaded = load_settings(config)
+    for section in CoreSettings.model_fields:
+        for key, value in getattr(loaded, section):
+            shown = "********" if isinstance(value, SecretStr) else value
+            click.echo(f"{section}.{key} = {'' if shown is None else shown}")
+
+
+@settings.command()
+@config_argument
+def check(config: str) -> None:
+    """Report every problem at once; exit 1 if there is one."""
+    from commerce_core.settings import load_settings
+
+    load_settings(config)
+    click.echo(f"The settings of {config} are good.")

@@ -1,0 +1,53 @@
+"""What the commands share: a shop opened from its .ini file, with its database, for as long as the command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from sqlalchemy import Engine
+
+from commerce_core.clock import Clock
+from commerce_core.settings import CoreSettings
+
+config_argument: Callable[[Any], Any] = click.argument(
+    "config", type=click.Path(dir_okay=False), default="development.ini", envvar="COMMERCE_CONFIG"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    settings: CoreSettings
+    url: str
+    engine: Engine
+    clock: Clock
+
+
+@contextmanager
+def open_shop(config: str) -> Iterator[Shop]:
+    """The shop of an .ini file. An embedded database that is not running is started, and stopped at the end."""
+    from commerce_core.database import make_engine
+    from commerce_core.embedded import embedded_postgres, folder_of, is_embedded, resolve
+    from commerce_core.log import configure_logging
+    from commerce_core.settings import load_settings
+
+    settings = load_settings(config)
+    configure_logging(settings.log)
+
+    @contextmanager
+    def database() -> Iterator[str]:
+        if is_embedded(settings.sqlalchemy.url):
+            with embedded_postgres(folder_of(settings.sqlalchemy.url)) as url:
+                yield url
+        else:
+            yield resolve(settings.sqlalchemy.url)
+
+    with database() as url:
+        engine = make_engine(url, settings.sqlalchemy)
+        try:
+            yield Shop(settings, url, engine, Clock())
+        finally:
+            engine.dispose()

@@ -1,0 +1,60 @@
+"""Structured logs: one JSON object per line on standard output (or readable lines for a terminal).
+
+The loggers: `commerce.request` (one line per request), `commerce.stock`, `commerce.order`, `commerce.payment` (what
+happened, with ids, after it was committed), `commerce.error`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import orjson
+import structlog
+
+from commerce_core.settings import LogSettings
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Set up structlog and the standard library's logging alike. Called once per process."""
+    level = getattr(logging, settings.level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if settings.format == "json":
+        structlog.configure(
+            processors=[
+                *shared,
+                structlog.processors.format_exc_info,
+                structlog.processors.EventRenamer("message", replace_by="event"),
+                structlog.processors.JSONRenderer(serializer=orjson.dumps, default=str),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+            cache_logger_on_first_use=True,
+        )
+    else:
+        structlog.configure(
+            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+            cache_logger_on_first_use=True,
+        )
+    root = logging.getLogger()
+    root.handlers = [_StructlogHandler()]
+    root.setLevel(max(level, logging.INFO))
+    for noisy in ("alembic", "txn"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _StructlogHandler(logging.Handler):
+    """Sends what libraries log through the standard library down the same road."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            structlog.get_logger().log(
+                record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info or None
+            )
+        except Exception:
+            self.handleError(record)

@@ -1,0 +1,248 @@
+"""The life of an order: placed from a hold, paid, cancelled, expired.
+
+Works in the caller's transaction; flushes, never commits. Lock order: the order, its holds, then levels.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, contains_eager
+
+from commerce_core.api.problems import Conflict, NotFound
+from commerce_core.catalog.models import Variant
+from commerce_core.database import uuid7
+from commerce_core.events import OrderCancelled, OrderPaid, OrderPaymentFailed, OrderPlaced, emit, savepoint
+from commerce_core.orders.models import Order, OrderEvent, OrderLine
+from commerce_core.orders.states import MACHINES
+from commerce_core.stock import service as stock
+from commerce_core.stock.models import Hold
+
+# Crockford's base 32: no I, L, O, U, so that a number can be read out over the telephone.
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# Stock that is taken again for a late payment is sold at once; the hold lives only inside the transaction.
+_INSTANT = timedelta(minutes=1)
+
+
+class WrongOrderState(Conflict):
+    """The order is in a state from which this step is not allowed."""
+
+    slug = "wrong-order-state"
+    title = "The order's state does not allow this"
+
+
+class HoldAlreadyConverted(Conflict):
+    """The hold has become an order before; `order_id` says which."""
+
+    slug = "hold-already-converted"
+    title = "The hold has become an order already"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDetails:
+    """What the customer says about an order: snapshots, kept as they are."""
+
+    customer: dict[str, Any] | None = None
+    shipping_address: dict[str, Any] | None = None
+    billing_address: dict[str, Any] | None = None
+    note: str | None = None
+
+
+def new_order_number() -> str:
+    """Ten random characters (50 bits): tells nobody how many orders there are."""
+    characters = [secrets.choice(_ALPHABET) for _ in range(10)]
+    return "".join(characters[:5]) + "-" + "".join(characters[5:])
+
+
+def place_order(
+    session: Session,
+    hold_id: UUID,
+    details: OrderDetails,
+    *,
+    owner: str | None,
+    payment_ttl: timedelta,
+    now: datetime,
+) -> Order:
+    """Turn an active hold into an order, exactly once, at the variant's price of now.
+
+    Locks the hold, not the level: its units stay reserved. Unpaid, the order lapses after `payment_ttl`.
+    Raises NotFound, HoldAlreadyConverted or HoldNotActive.
+    """
+    hold = stock.get_hold(session, hold_id, lock=True)
+    if hold is None or (hold.owner is not None and hold.owner != owner):
+        raise NotFound("There is no such hold.")
+    if hold.state == "converted":
+        raise HoldAlreadyConverted(order_id=str(hold.order_id))
+    variant = session.scalars(
+        select(Variant)
+        .join(Variant.product)
+        .options(contains_eager(Variant.product))
+        .where(Variant.id == hold.variant_id)
+    ).one()
+    order = Order(
+        id=uuid7(),
+        number=new_order_number(),
+        owner=owner,
+        hold_id=hold.id,
+        status="pending",
+        payment_status="unpaid",
+        fulfillment_status="unfulfilled",
+        currency=variant.currency,
+        subtotal=variant.price_amount * hold.quantity,
+        discount_total=0,
+        shipping_total=0,
+        tax_total=0,
+        total=variant.price_amount * hold.quantity,
+        customer=details.customer,
+        shipping_address=details.shipping_address,
+        billing_address=details.billing_address,
+        note=details.note,
+        expires_at=now + payment_ttl,
+        created_at=now,
+        adjustments=[],
+        lines=[
+            OrderLine(
+                position=1,
+                variant_id=variant.id,
+                hold_id=hold.id,
+                product_name=variant.product.name,
+                variant_name=variant.name,
+                sku=variant.sku,
+                attributes=variant.product.attributes | variant.attributes,
+                quantity=hold.quantity,
+                unit_price=variant.price_amount,
+                total=variant.price_amount * hold.quantity,
+            )
+        ],
+    )
+    stock.convert_hold(session, hold, order.id, now=now)
+    session.add(order)
+    record(session, order, "placed", owner, total=order.total, currency=order.currency)
+    session.flush()
+    emit(session, OrderPlaced(order_id=order.id, number=order.number, total=order.total, currency=order.currency))
+    return order
+
+
+def lock_order(session: Session, order_id: UUID) -> Order | None:
+    """The order, its row locked and read afresh. Take it before touching anything that belongs to it."""
+    return session.get(Order, order_id, with_for_update={"of": Order}, populate_existing=True)
+
+
+def transition(session: Session, order: Order, machine: str, new: str, actor: str | None = None) -> None:
+    """Move one of the order's states on and write it into the history. Raises WrongOrderState."""
+    old = getattr(order, machine)
+    if new not in MACHINES[machine][old]:
+        raise WrongOrderState(f"The order's {machine} is {old} and cannot become {new}.", **{machine: old})
+    setattr(order, machine, new)
+    record(session, order, machine, actor, old=old, new=new)
+
+
+def record(session: Session, order: Order, kind: str, actor: str | None = None, **data: Any) -> None:
+    """Add a line to the order's history."""
+    session.add(OrderEvent(order_id=order.id, kind=kind, data=data, actor=actor))
+
+
+def mark_paid(session: Session, order: Order, *, now: datetime, actor: str | None = None) -> bool:
+    """The order (locked) has been paid: its stock is sold. False when its stock is gone, and the money must go back.
+
+    An order that had lapsed gets its stock back if there is still enough for every line.
+    """
+    if order.status == "cancelled":
+        if not _take_stock_again(session, order, now=now):
+            transition(session, order, "payment_status", "paid", actor)
+            order.paid_at = now
+            session.flush()
+            return False
+        record(session, order, "stock_taken_again", actor)
+    transition(session, order, "status", "processing", actor)
+    transition(session, order, "payment_status", "paid", actor)
+    order.paid_at = now
+    order.expires_at = None
+    order.cancelled_at = None
+    stock.sell_holds(session, holds_of(session, order), now=now, actor=actor)
+    session.flush()
+    emit(session, OrderPaid(order_id=order.id, number=order.number))
+    return True
+
+
+def mark_payment_failed(session: Session, order: Order, *, actor: str | None = None) -> None:
+    """A payment of the order (locked) has failed. The order stays open until it lapses, so it can be tried again."""
+    if order.payment_status != "failed":
+        transition(session, order, "payment_status", "failed", actor)
+        session.flush()
+        emit(session, OrderPaymentFailed(order_id=order.id, number=order.number))
+
+
+def cancel_order(
+    session: Session, order: Order, *, now: datetime, actor: str | None = None, reason: str = "cancelled"
+) -> None:
+    """Cancel an order (locked) that has not been paid, and give its stock back. Raises WrongOrderState."""
+    if order.status != "pending":
+        raise WrongOrderState(f"The order is {order.status} and cannot be cancelled.", status=order.status)
+    transition(session, order, "status", "cancelled", actor)
+    order.cancelled_at = now
+    order.expires_at = None
+    stock.end_holds(session, holds_of(session, order), now=now, actor=actor, reason=f"order {reason}")
+    session.flush()
+    emit(session, OrderCancelled(order_id=order.id, number=order.number, reason=reason))
+
+
+def lapsed_order_ids(session: Session, *, now: datetime, limit: int) -> Sequence[UUID]:
+    """Unpaid orders whose time is over, oldest first. Takes no locks."""
+    return session.scalars(
+        select(Order.id)
+        .where(Order.status == "pending", Order.expires_at <= now)
+        .order_by(Order.expires_at)
+        .limit(limit)
+    ).all()
+
+
+def expire_order(session: Session, order_id: UUID, *, now: datetime) -> bool:
+    """Cancel the order if it is still unpaid and its time is over. Skips one that somebody else has locked."""
+    order = session.scalar(
+        select(Order)
+        .where(Order.id == order_id, Order.status == "pending", Order.expires_at <= now)
+        .with_for_update(skip_locked=True, of=Order)
+    )
+    if order is None:
+        return False
+    cancel_order(session, order, now=now, actor="scheduler", reason="expired")
+    return True
+
+
+def holds_of(session: Session, order: Order) -> Sequence[Hold]:
+    """The holds of the order's lines, locked."""
+    return session.scalars(
+        select(Hold)
+        .join(OrderLine, OrderLine.hold_id == Hold.id)
+        .where(OrderLine.order_id == order.id)
+        .order_by(Hold.id)
+        .with_for_update(of=Hold)
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def _take_stock_again(session: Session, order: Order, *, now: datetime) -> bool:
+    """New holds for every line of an order that had given its stock back: all, or none."""
+    try:
+        with savepoint(session):
+            for line in sorted(order.lines, key=lambda line: (line.variant_id, line.id)):
+                hold_id = stock.place_hold(
+                    session, line.variant_id, line.quantity, ttl=_INSTANT, now=now, owner=order.owner
+                )
+                hold = stock.get_hold(session, hold_id, lock=True)
+                assert hold is not None
+                stock.convert_hold(session, hold, order.id, now=now)
+                line.hold_id = hold_id
+            session.flush()
+    except (stock.OutOfStock, stock.UnknownVariant, IntegrityError):
+        session.refresh(order)
+        return False
+    return True

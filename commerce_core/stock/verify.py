@@ -1,0 +1,88 @@
+"""Proves that the stock adds up: counters, open holds and ledger tell the same story for every variant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """Something that does not add up. `subject` is the variant or hold it was found on."""
+
+    rule: str
+    subject: str
+    detail: str
+
+
+# Each rule is a query that returns (subject, detail) for what breaks it, and nothing when all is well.
+RULES = {
+    "a counter is negative or oversold": """
+        SELECT variant_id, format('on hand %s, reserved %s', on_hand, reserved) FROM stock_level
+        WHERE on_hand < 0 OR reserved < 0 OR (reserved > on_hand AND NOT allow_backorder)""",
+    "reserved differs from the open holds": """
+        SELECT level.variant_id, format('reserved %s, open holds %s', level.reserved, coalesce(open.reserved, 0))
+        FROM stock_level AS level LEFT JOIN (
+            SELECT variant_id, sum(reserved) AS reserved FROM hold
+            WHERE state = 'active' OR (state = 'converted' AND sold_at IS NULL) GROUP BY variant_id
+        ) AS open USING (variant_id)
+        WHERE level.reserved <> coalesce(open.reserved, 0)""",
+    "the counters differ from the ledger": """
+        SELECT level.variant_id, format('on hand %s, reserved %s, version %s; ledger %s, %s, %s', level.on_hand,
+            level.reserved, level.version, ledger.on_hand, ledger.reserved, ledger.moves)
+        FROM stock_level AS level LEFT JOIN (
+            SELECT variant_id, sum(on_hand_delta) AS on_hand, sum(reserved_delta) AS reserved, count(*) AS moves
+            FROM stock_movement GROUP BY variant_id
+        ) AS ledger USING (variant_id)
+        WHERE (level.on_hand, level.reserved, level.version)
+            IS DISTINCT FROM (coalesce(ledger.on_hand, 0), coalesce(ledger.reserved, 0), coalesce(ledger.moves, 0))""",
+    "a line of the ledger does not follow from the one before": """
+        SELECT variant_id, format('version %s', version) FROM (
+            SELECT *, lag(on_hand_after, 1, 0) OVER w AS on_hand_before, lag(reserved_after, 1, 0) OVER w AS
+                reserved_before, lag(version, 1, 0::bigint) OVER w AS version_before
+            FROM stock_movement WINDOW w AS (PARTITION BY variant_id ORDER BY version)
+        ) AS line
+        WHERE version <> version_before + 1 OR on_hand_after <> on_hand_before + on_hand_delta
+            OR reserved_after <> reserved_before + reserved_delta""",
+    "a hold and its movements disagree": """
+        SELECT hold.id, format('%s of %s: taken %s, given back %s, sold %s', hold.state, hold.reserved,
+            moves.taken, moves.given_back, moves.sold)
+        FROM hold LEFT JOIN (
+            SELECT hold_id, sum(reserved_delta) FILTER (WHERE kind = 'hold') AS taken,
+                -sum(reserved_delta) FILTER (WHERE kind IN ('release', 'expire')) AS given_back,
+                -sum(reserved_delta) FILTER (WHERE kind = 'sale') AS sold
+            FROM stock_movement WHERE hold_id IS NOT NULL GROUP BY hold_id
+        ) AS moves ON moves.hold_id = hold.id
+        WHERE coalesce(moves.taken, 0) <> hold.reserved
+            OR coalesce(moves.given_back, 0) <> CASE WHEN hold.state IN ('released', 'expired') THEN hold.reserved
+                ELSE 0 END
+            OR coalesce(moves.sold, 0) <> CASE WHEN hold.sold_at IS NOT NULL THEN hold.reserved ELSE 0 END""",
+    "a movement names a hold that does not exist": """
+        SELECT variant_id, format('version %s', version) FROM stock_movement AS m
+        WHERE hold_id IS NOT NULL AND NOT EXISTS (SELECT FROM hold WHERE hold.id = m.hold_id)""",
+    "a product miscounts its sellable variants": """
+        SELECT product.id, format('%s, counted %s', product.sellable_variants, coalesce(count.sellable, 0))
+        FROM product LEFT JOIN (
+            SELECT product_id, count(*) AS sellable FROM stock_level JOIN variant ON variant.id = variant_id
+            WHERE policy = 'ignore' OR allow_backorder OR on_hand > reserved GROUP BY product_id
+        ) AS count ON count.product_id = product.id
+        WHERE product.sellable_variants <> coalesce(count.sellable, 0)""",
+    "an order's line has no stock": """
+        SELECT line.id, format('order %s, hold %s', orders.number, hold.state)
+        FROM order_line AS line JOIN orders ON orders.id = line.order_id LEFT JOIN hold ON hold.id = line.hold_id
+        WHERE orders.status IN ('pending', 'processing', 'completed')
+            AND (hold.id IS NULL OR hold.state <> 'converted' OR hold.quantity <> line.quantity)""",
+}
+
+
+def verify_stock(session: Session) -> list[Discrepancy]:
+    """Check every rule against one snapshot of the database. Takes no locks; reads everything."""
+    session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+    session.execute(text("SET LOCAL statement_timeout = 0"))
+    return [
+        Discrepancy(rule, str(subject), detail)
+        for rule, query in RULES.items()
+        for subject, detail in session.execute(text(query))
+    ]
