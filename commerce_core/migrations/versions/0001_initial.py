@@ -226,6 +226,7 @@ def upgrade() -> None:
         "product",
         ["brand_id", sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
+        postgresql_include=["price_amount", "popularity", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
@@ -233,6 +234,7 @@ def upgrade() -> None:
         "product",
         ["category_id", sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
+        postgresql_include=["price_amount", "popularity", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
@@ -262,6 +264,7 @@ def upgrade() -> None:
         "product",
         [sa.literal_column("lower(name)"), "id"],
         unique=False,
+        postgresql_include=["name"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
@@ -283,6 +286,7 @@ def upgrade() -> None:
         "product",
         ["price_amount", "id"],
         unique=False,
+        postgresql_include=["published_at", "popularity", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_table(
@@ -589,6 +593,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_product_price",
         table_name="product",
+        postgresql_include=["published_at", "popularity", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
@@ -604,6 +609,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_product_name",
         table_name="product",
+        postgresql_include=["name"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
@@ -625,11 +631,13 @@ def downgrade() -> None:
     op.drop_index(
         "ix_product_category",
         table_name="product",
+        postgresql_include=["price_amount", "popularity", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
         "ix_product_brand",
         table_name="product",
+        postgresql_include=["price_amount", "popularity", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_table("product")
