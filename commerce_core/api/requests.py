@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from pyramid.config import Configurator
-from pyramid.tweens import EXCVIEW
 
 from commerce_core.database import uuid7
 from commerce_core.money import negotiate_locale
@@ -38,7 +37,7 @@ def _locale(request: Any) -> str:
 
 
 def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
-    """Echo the request id and log one line per request. Outside the exception views, so it sees every answer."""
+    """Echo the request id and log one line per request. Outermost, so it sees every answer as it is sent."""
     log_requests = registry.settings_object.log.requests
 
     def tween(request: Any) -> Any:
@@ -67,4 +66,4 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(_now, "now", reify=True)
     config.add_request_method(_locale, "locale", reify=True)
     config.add_request_method(lambda request: request.registry.settings_object, "settings", reify=True)
-    config.add_tween("commerce_core.api.requests.request_tween_factory", over=EXCVIEW)
+    config.add_tween("commerce_core.api.requests.request_tween_factory", over="pyramid_tm.tm_tween_factory")

@@ -1,0 +1,245 @@
+"""The test kit: `pytest -p commerce_core.testing` gives a real database, a real application, and makers of things.
+
+Every test works on real, committed rows, through the public services or over HTTP; the database is emptied after each
+test that used it. The clock stands still until the test moves it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
+from webtest import TestApp
+
+from commerce_core import migrations
+from commerce_core.accounts.service import create_user, issue_token
+from commerce_core.application import make_application
+from commerce_core.catalog.models import Variant
+from commerce_core.catalog.service import add_variant, create_product
+from commerce_core.clock import Clock
+from commerce_core.database import Base, make_engine, transaction
+from commerce_core.embedded import embedded_postgres, resolve
+from commerce_core.settings import CoreSettings, parse_settings
+from commerce_core.stock.service import receive_stock
+from commerce_core.stock.verify import verify_stock
+
+Result = TypeVar("Result")
+
+WEBHOOK_SECRET = "a-secret-for-tests-only"
+DEFAULTS = {
+    "commerce.environment": "development",
+    "payments.manual_webhook_secret": WEBHOOK_SECRET,
+    "log.level": "warning",
+    # The clock of a test jumps, and so must what the desk remembers.
+    "stock.sold_out_memory_ms": "0",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "commerce(settings): settings, by dotted key, of the shop under test")
+
+
+class StoppedClock(Clock):
+    """Stands still until it is told to tick."""
+
+    def __init__(self) -> None:
+        self._now = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def tick(self, **delta: float) -> None:
+        """Move on: `clock.tick(minutes=2)`."""
+        self._now += timedelta(**delta)
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    return StoppedClock()
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A migrated database: at `COMMERCE_TEST_DATABASE_URL` (which will be emptied!), else an embedded one."""
+    given = os.environ.get("COMMERCE_TEST_DATABASE_URL")
+
+    @contextmanager
+    def server() -> Iterator[str]:
+        if given:
+            yield resolve(given)
+        else:
+            with embedded_postgres(Path(tmp_path_factory.mktemp("postgres"))) as url:
+                yield url
+
+    with server() as url:
+        engine = make_engine(url, make_settings(url).sqlalchemy)
+        migrations.upgrade(engine)
+        engine.dispose()
+        yield url
+
+
+def make_settings(url: str, overrides: Mapping[str, Any] | None = None) -> CoreSettings:
+    """The settings of a shop under test; the environment does not count."""
+    return parse_settings({"sqlalchemy.url": url, **DEFAULTS, **(overrides or {})}, environ={})
+
+
+@pytest.fixture(scope="session")
+def _session_engine(database_url: str) -> Iterator[Engine]:
+    engine = make_engine(database_url, make_settings(database_url).sqlalchemy)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(_session_engine: Engine) -> Iterator[Engine]:
+    """The database, which is emptied afterwards."""
+    yield _session_engine
+    empty_database(_session_engine)
+
+
+def empty_database(engine: Engine) -> None:
+    """Delete every row, the ledger's too."""
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with engine.begin() as connection:
+        # The append-only triggers do not fire for a replica.
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+
+
+@pytest.fixture
+def db(engine: Engine) -> Iterator[Session]:
+    """A session. Commit what the application, or another session, should see."""
+    with Session(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, database_url: str) -> CoreSettings:
+    """The shop's settings, with those of the marker `commerce(settings={...})`."""
+    marker = request.node.get_closest_marker("commerce")
+    return make_settings(database_url, marker and marker.kwargs.get("settings"))
+
+
+@pytest.fixture
+def application(settings: CoreSettings, clock: StoppedClock, engine: Engine) -> Iterator[Any]:
+    """The WSGI application, on the test's clock."""
+    app = make_application(settings, clock=clock)
+    yield app
+    app.registry.hold_desk.close()
+    app.registry.engine.dispose()
+
+
+@pytest.fixture
+def client(application: Any) -> TestApp:
+    """A guest."""
+    return TestApp(application)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    client: TestApp
+    user_id: UUID
+
+
+@pytest.fixture
+def sign_in(application: Any, engine: Engine) -> Callable[..., SignedIn]:
+    """`sign_in("staff")`: a client that acts as a new user of that role."""
+    numbers = itertools.count(1)
+
+    def make(role: str = "customer", **token: Any) -> SignedIn:
+        with transaction(engine) as session:
+            user = create_user(session, f"{role}{next(numbers)}@example.com", role.title(), role)
+            bearer = issue_token(session, user, "test", **token)
+            user_id = user.id
+        client = TestApp(application)
+        client.authorization = ("Bearer", bearer)
+        return SignedIn(client, user_id)
+
+    return make
+
+
+@pytest.fixture
+def staff(sign_in: Callable[..., SignedIn]) -> TestApp:
+    return sign_in("staff").client
+
+
+@pytest.fixture
+def make_variant(engine: Engine, clock: StoppedClock) -> Callable[..., UUID]:
+    """`make_variant(stock=10, price_amount=9999)`: the id of a variant for sale, of a product of its own."""
+    numbers = itertools.count(1)
+
+    def make(stock: int = 10, price_amount: int = 9_999, status: str = "active", **options: Any) -> UUID:
+        number = next(numbers)
+        with transaction(engine) as session:
+            product = create_product(
+                session, slug=f"product-{number}", name=f"Product {number}", now=clock.now(), status=status
+            )
+            variant = add_variant(session, product, sku=f"SKU-{number}", price_amount=price_amount, **options)
+            if stock:
+                receive_stock(session, variant.id, stock, now=clock.now(), actor="test", reason="opening stock")
+            return variant.id
+
+    return make
+
+
+@pytest.fixture
+def product_of(engine: Engine) -> Callable[[UUID], UUID]:
+    """The id of a variant's product."""
+
+    def find(variant_id: UUID) -> UUID:
+        with Session(engine) as session:
+            return session.get_one(Variant, variant_id).product_id
+
+    return find
+
+
+@contextmanager
+def count_sql(engine: Engine) -> Iterator[list[str]]:
+    """Collects the statements sent through `engine` (the application's is `application.registry.engine`)."""
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def concurrently(functions: list[Callable[[], Result]]) -> list[Result | BaseException]:
+    """Call all of them at once, each in its own thread; what each returned or raised, in order."""
+    barrier = threading.Barrier(len(functions))
+    results: list[Any] = [None] * len(functions)
+
+    def run(index: int, function: Callable[[], Result]) -> None:
+        barrier.wait()
+        try:
+            results[index] = function()
+        except BaseException as error:
+            results[index] = error
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def assert_stock_adds_up(engine: Engine) -> None:
+    """`commerce stock verify`, as an assertion."""
+    with Session(engine) as session:
+        assert verify_stock(session) == []
