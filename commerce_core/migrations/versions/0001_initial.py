@@ -226,7 +226,7 @@ def upgrade() -> None:
         "product",
         ["brand_id", sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
-        postgresql_include=["price_amount", "popularity", "sellable_variants"],
+        postgresql_include=["category_id", "price_amount", "popularity", "is_featured", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
@@ -234,7 +234,7 @@ def upgrade() -> None:
         "product",
         ["category_id", sa.literal_column("published_at DESC"), sa.literal_column("id DESC")],
         unique=False,
-        postgresql_include=["price_amount", "popularity", "sellable_variants"],
+        postgresql_include=["brand_id", "price_amount", "popularity", "is_featured", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
@@ -264,7 +264,16 @@ def upgrade() -> None:
         "product",
         [sa.literal_column("lower(name)"), "id"],
         unique=False,
-        postgresql_include=["name"],
+        postgresql_include=[
+            "name",
+            "category_id",
+            "brand_id",
+            "price_amount",
+            "published_at",
+            "popularity",
+            "is_featured",
+            "sellable_variants",
+        ],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
@@ -279,6 +288,14 @@ def upgrade() -> None:
         "product",
         [sa.literal_column("popularity DESC"), sa.literal_column("id DESC")],
         unique=False,
+        postgresql_include=[
+            "category_id",
+            "brand_id",
+            "price_amount",
+            "published_at",
+            "is_featured",
+            "sellable_variants",
+        ],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_index(
@@ -286,7 +303,14 @@ def upgrade() -> None:
         "product",
         ["price_amount", "id"],
         unique=False,
-        postgresql_include=["published_at", "popularity", "sellable_variants"],
+        postgresql_include=[
+            "category_id",
+            "brand_id",
+            "published_at",
+            "popularity",
+            "is_featured",
+            "sellable_variants",
+        ],
         postgresql_where=sa.text(VISIBLE),
     )
     op.create_table(
@@ -593,12 +617,27 @@ def downgrade() -> None:
     op.drop_index(
         "ix_product_price",
         table_name="product",
-        postgresql_include=["published_at", "popularity", "sellable_variants"],
+        postgresql_include=[
+            "category_id",
+            "brand_id",
+            "published_at",
+            "popularity",
+            "is_featured",
+            "sellable_variants",
+        ],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
         "ix_product_popular",
         table_name="product",
+        postgresql_include=[
+            "category_id",
+            "brand_id",
+            "price_amount",
+            "published_at",
+            "is_featured",
+            "sellable_variants",
+        ],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
@@ -609,7 +648,16 @@ def downgrade() -> None:
     op.drop_index(
         "ix_product_name",
         table_name="product",
-        postgresql_include=["name"],
+        postgresql_include=[
+            "name",
+            "category_id",
+            "brand_id",
+            "price_amount",
+            "published_at",
+            "popularity",
+            "is_featured",
+            "sellable_variants",
+        ],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
@@ -631,13 +679,13 @@ def downgrade() -> None:
     op.drop_index(
         "ix_product_category",
         table_name="product",
-        postgresql_include=["price_amount", "popularity", "sellable_variants"],
+        postgresql_include=["brand_id", "price_amount", "popularity", "is_featured", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_index(
         "ix_product_brand",
         table_name="product",
-        postgresql_include=["price_amount", "popularity", "sellable_variants"],
+        postgresql_include=["category_id", "price_amount", "popularity", "is_featured", "sellable_variants"],
         postgresql_where=sa.text(VISIBLE),
     )
     op.drop_table("product")

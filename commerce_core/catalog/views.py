@@ -1,0 +1,134 @@
+"""The catalogue for shoppers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commerce_core.accounts.permissions import Permission
+from commerce_core.api.endpoints import api_view
+from commerce_core.api.problems import NotFound
+from commerce_core.api.schemas import page_of
+from commerce_core.catalog import queries
+from commerce_core.catalog.queries import Listing
+from commerce_core.catalog.schemas import (
+    BrandList,
+    CategoryList,
+    CategoryOut,
+    CategoryProductsQuery,
+    ListOptions,
+    ProductDetail,
+    ProductFilters,
+    ProductPage,
+    ProductQuery,
+    present_brand,
+    present_categories,
+    present_product,
+)
+
+
+@api_view(
+    route_name="products",
+    request_method="GET",
+    permission=Permission.PUBLIC,
+    query=ProductQuery,
+    returns=ProductPage,
+    cached=True,
+)
+def list_products(request: Any, query: ProductQuery) -> dict[str, Any]:
+    """Products by filter, sort and page."""
+    return _page(request, query, _listing(request, query, query))
+
+
+@api_view(
+    route_name="product",
+    request_method="GET",
+    permission=Permission.PUBLIC,
+    returns=ProductDetail,
+    cached=True,
+    problems=(NotFound,),
+)
+def show_product(request: Any) -> dict[str, Any]:
+    """One product, by its id or its slug, with its variants."""
+    product = queries.get_product(request.db, _from_path(request, "id"))
+    if product is None:
+        raise NotFound("No product with this id or slug is on sale.")
+    variants = queries.variants_of_products(request.db, [product.id])
+    return present_product(product, request.locale, variants[product.id])
+
+
+@api_view(
+    route_name="categories", request_method="GET", permission=Permission.PUBLIC, returns=CategoryList, cached=True
+)
+def list_categories(request: Any) -> dict[str, Any]:
+    """The category tree."""
+    return {"data": present_categories(queries.list_categories(request.db))}
+
+
+@api_view(
+    route_name="category",
+    request_method="GET",
+    permission=Permission.PUBLIC,
+    returns=CategoryOut,
+    cached=True,
+    problems=(NotFound,),
+)
+def show_category(request: Any) -> dict[str, Any]:
+    """One category with those below it."""
+    branch = queries.category_branch(request.db, _from_path(request, "slug"))
+    if not branch:
+        raise _no_such_category()
+    (category,) = present_categories(branch)
+    return category
+
+
+@api_view(
+    route_name="category_products",
+    request_method="GET",
+    permission=Permission.PUBLIC,
+    query=CategoryProductsQuery,
+    returns=ProductPage,
+    cached=True,
+    problems=(NotFound,),
+)
+def list_category_products(request: Any, query: CategoryProductsQuery) -> dict[str, Any]:
+    """The products of a category and of those below it."""
+    listing = _listing(request, query.within(_from_path(request, "slug")), query)
+    if not listing.category_is_known:
+        raise _no_such_category()
+    return _page(request, query, listing)
+
+
+@api_view(route_name="brands", request_method="GET", permission=Permission.PUBLIC, returns=BrandList, cached=True)
+def list_brands(request: Any) -> dict[str, Any]:
+    """All brands."""
+    return {"data": [present_brand(brand) for brand in queries.list_brands(request.db)]}
+
+
+def _listing(request: Any, filters: ProductFilters, options: ListOptions) -> Listing:
+    return queries.list_products(
+        request.db,
+        filters,
+        sort=options.sort,
+        page=options.page,
+        per_page=options.per_page,
+        with_variants=options.include == "variants",
+    )
+
+
+def _page(request: Any, query: ListOptions, listing: Listing) -> dict[str, Any]:
+    variants = listing.variants
+    products = [
+        present_product(row, request.locale, None if variants is None else variants[row.id]) for row in listing.products
+    ]
+    return page_of(request.path, query, products, listing.total)
+
+
+def _from_path(request: Any, name: str) -> str:
+    value: str = request.matchdict[name]
+    if "\x00" in value:  # which no text in PostgreSQL can hold
+        raise NotFound
+    return value
+
+
+def _no_such_category() -> NotFound:
+    return NotFound("There is no category with this slug.")
