@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pyramid.config import Configurator
+from pyramid.interfaces import IRequestExtensions
+from pyramid.request import Request
 
 from commerce_core import embedded, migrations
 from commerce_core.clock import Clock
@@ -44,4 +46,13 @@ def make_configurator(settings: CoreSettings, *, clock: Clock | None = None) -> 
     registry.engine = make_engine(registry.database_url, settings.sqlalchemy)
     for room in ROOMS:
         config.include(room)
+    config.commit()
+    _bake_request_properties(config)
     return config
+
+
+def _bake_request_properties(config: Configurator) -> None:
+    """Put what `add_request_method` has added on one request class; Pyramid would make a class for every request."""
+    properties = config.registry.queryUtility(IRequestExtensions).descriptors
+    config.set_request_factory(type("ShopRequest", (Request,), dict(properties)))
+    properties.clear()

@@ -26,7 +26,6 @@ from pyramid.response import Response
 
 from commerce_core.api import idempotency
 from commerce_core.api.problems import (
-    BodyTooLarge,
     InvalidInput,
     MalformedRequest,
     NotFound,
@@ -118,8 +117,17 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
     function = endpoint.function
 
     def view(_context: Any, request: Any) -> Response:
+        try:
+            return answer(request)
+        except Problem as problem:
+            # Known before anything is committed. Answered here, because Pyramid's exception views cost as much again.
+            if "tm.active" in request.environ:
+                request.tm.doom()
+            return problem_response(problem, request)
+
+    def answer(request: Any) -> Response:
         if request.method not in ("GET", "HEAD"):
-            read_body(request)
+            assert request.raw_body is not None  # raises if it could not be read
         if endpoint.guard is not None:
             endpoint.guard(request)
         arguments = []
@@ -176,6 +184,18 @@ def _jsonable(value: Any) -> Any:
     raise TypeError(f"{type(value)} is not JSON")
 
 
+def problem_response(problem: Problem, request: Any) -> Response:
+    """`problem` as application/problem+json."""
+    response = Response(
+        body=orjson.dumps(problem.body(f"urn:request:{request.id}")),
+        status=problem.status,
+        content_type="application/problem+json",
+        charset=None,
+    )
+    response.headers.update({"Cache-Control": "no-store", **problem.headers})
+    return response
+
+
 def json_response(body: bytes, status: int) -> Response:
     return Response(body=body, status=status, content_type="application/json", charset=None)
 
@@ -187,23 +207,6 @@ def replay(stored: idempotency.StoredAnswer) -> Response:
     return response
 
 
-def read_body(request: Any) -> bytes:
-    """The raw body. Raises BodyTooLarge before reading more than the setting allows."""
-    limit = request.settings.api.max_body_bytes
-    length = request.content_length
-    if length is not None and length > limit:
-        raise BodyTooLarge(f"At most {limit} bytes, please.", headers={"Connection": "close"})
-    try:
-        body = request.body if length is not None else request.body_file_raw.read(limit + 1)
-    except OSError:
-        raise MalformedRequest("The body ended before it was complete.") from None
-    if len(body) > limit:
-        raise BodyTooLarge(f"At most {limit} bytes, please.", headers={"Connection": "close"})
-    if length is None:
-        request.body = body
-    return bytes(body)
-
-
 def read_json(request: Any) -> Any:
     """The body, which must be JSON. Raises UnsupportedMediaType or MalformedRequest."""
     media_type = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
@@ -212,7 +215,7 @@ def read_json(request: Any) -> Any:
     ):
         raise UnsupportedMediaType(f"Send application/json, not {media_type or 'a body without a type'}.")
     try:
-        return orjson.loads(request.body)
+        return orjson.loads(request.raw_body)
     except orjson.JSONDecodeError as error:
         raise MalformedRequest(f"The body is not valid JSON: {error}.") from None
 

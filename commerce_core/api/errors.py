@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 import psycopg
 import psycopg_pool
 import structlog
@@ -16,6 +15,7 @@ from pyramid_retry import IBeforeRetry, is_error_retryable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from commerce_core.api.endpoints import problem_response
 from commerce_core.api.problems import (
     Forbidden,
     MalformedRequest,
@@ -33,18 +33,6 @@ _log = structlog.get_logger("commerce.error")
 _UNAVAILABLE_SQLSTATES = ("08", "53", "57", "55P03")
 # What a conflict looks like when its last attempt has failed, too.
 _CONFLICT_SQLSTATES = ("40001", "40P01")
-
-
-def problem_response(problem: Problem, request: Any) -> Response:
-    """`problem` as application/problem+json."""
-    response = Response(
-        body=orjson.dumps(problem.body(f"urn:request:{request.id}")),
-        status=problem.status,
-        content_type="application/problem+json",
-        charset=None,
-    )
-    response.headers.update({"Cache-Control": "no-store", **problem.headers})
-    return response
 
 
 def is_unavailable(error: BaseException | None) -> bool:

@@ -40,7 +40,7 @@ class KeyedRequest:
             raise InvalidInput.field("Idempotency-Key", "invalid_key", "must be 1 to 255 visible ASCII characters")
         # Two guests without a token may choose the same key, so theirs counts per address.
         actor = request.owner or f"address:{request.client_addr}"
-        fingerprint = hashlib.sha256(b"\n".join([request.method.encode(), request.path.encode(), request.body]))
+        fingerprint = hashlib.sha256(b"\n".join([request.method.encode(), request.path.encode(), request.raw_body]))
         return cls(actor, key, fingerprint.digest(), request.now)
 
 

@@ -1,7 +1,9 @@
-"""What every request has: an id, the time, the client's language; and a log line when it is done."""
+"""What every request has: an id, the time, the client's language, a body of bounded size; a log line when it is done."""
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import time
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Any
 import structlog
 from pyramid.config import Configurator
 
-from commerce_core.database import uuid7
+from commerce_core.api.problems import BodyTooLarge, MalformedRequest, Problem
 from commerce_core.money import negotiate_locale
 
 _log = structlog.get_logger("commerce.request")
@@ -22,7 +24,7 @@ def _request_id(request: Any) -> str:
     """The client's X-Request-ID if it is a sane one, else a new id; the same for every attempt of a retried request."""
     given = request.environ.get("HTTP_X_REQUEST_ID", "")
     if not _REQUEST_ID.fullmatch(given):
-        given = request.environ["HTTP_X_REQUEST_ID"] = uuid7().hex
+        given = request.environ["HTTP_X_REQUEST_ID"] = os.urandom(16).hex()
     return str(given)
 
 
@@ -34,6 +36,53 @@ def _now(request: Any) -> datetime:
 
 def _locale(request: Any) -> str:
     return negotiate_locale(request.environ.get("HTTP_ACCEPT_LANGUAGE", ""))
+
+
+def take_body(request: Any) -> int | None:
+    """Read the body before anything else does, and at most as much of it as the setting allows.
+
+    Called by pyramid_retry with each new request, to say how often it may be tried: once if it commits by itself.
+    """
+    environ = request.environ
+    try:
+        body = _read_body(environ, request.settings.api.max_body_bytes)
+    except Problem as problem:
+        environ["commerce.body"] = problem
+        return 1
+    environ["commerce.body"] = body
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["webob.is_body_seekable"] = True
+    return 1 if (request.method, environ["PATH_INFO"]) in request.registry.autocommit_requests else None
+
+
+def _read_body(environ: dict[str, Any], limit: int) -> bytes:
+    given = environ.get("CONTENT_LENGTH") or ("0" if "HTTP_TRANSFER_ENCODING" not in environ else "")
+    if given == "0":
+        return b""
+    if given and not (given.isascii() and given.isdigit()):
+        raise MalformedRequest("Content-Length is not a number.")
+    length = int(given) if given else None
+    too_large = BodyTooLarge(f"At most {limit} bytes, please.", headers={"Connection": "close"})
+    if length is not None and length > limit:
+        raise too_large
+    try:
+        body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
+    except OSError:
+        raise MalformedRequest("The body ended before it was complete.") from None
+    if len(body) > limit:
+        raise too_large
+    if length is not None and len(body) < length:
+        raise MalformedRequest("The body ended before it was complete.")
+    return body
+
+
+def _raw_body(request: Any) -> bytes:
+    """The body as it came. Raises the problem there was in reading it."""
+    body: bytes | Problem = request.environ["commerce.body"]
+    if isinstance(body, Problem):
+        raise body
+    return body
 
 
 def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
@@ -64,6 +113,8 @@ def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Calla
 def includeme(config: Configurator) -> None:
     config.add_request_method(_request_id, "id", reify=True)
     config.add_request_method(_now, "now", reify=True)
+    config.add_request_method(_raw_body, "raw_body", reify=True)
+    config.add_settings({"retry.activate_hook": take_body})
     config.add_request_method(_locale, "locale", reify=True)
     config.add_request_method(lambda request: request.registry.settings_object, "settings", reify=True)
     config.add_tween("commerce_core.api.requests.request_tween_factory", over="pyramid_tm.tm_tween_factory")

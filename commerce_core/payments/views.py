@@ -33,7 +33,7 @@ def create_payment(request: Any, body: PaymentChoice) -> PaymentStarted:
 
 
 def _verify_manual(request: Any) -> None:
-    service.provider(request.registry, "manual").verify(request.headers, request.body)
+    service.provider(request.registry, "manual").verify(request.headers, request.raw_body)
 
 
 @api_view(
@@ -49,7 +49,7 @@ def _verify_manual(request: Any) -> None:
 def manual_webhook(request: Any, body: ManualEventIn) -> WebhookReceipt:
     """The manual provider says that an order was paid, or that its payment failed. Safe to deliver many times."""
     event = service.provider(request.registry, "manual").read(body)
-    row, duplicate = service.receive_event(request.db, event, request.body, now=request.now)
+    row, duplicate = service.receive_event(request.db, event, request.raw_body, now=request.now)
     return WebhookReceipt.model_construct(
         event_id=row.event_id, state=row.state, order_id=row.order_id, duplicate=duplicate
     )

@@ -1,0 +1,1 @@
+"""How fast it is. `make bench` runs everything and prints ratios; see README.md here."""
