@@ -1,4 +1,4 @@
-"""What every request has: an id, the time, the client's language, a body of bounded size; a log line when it is done."""
+"""What every request has: an id, the time, the client's language, a bounded body; and a log line when it is done."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
@@ -159,8 +159,9 @@ _LOGGERS = {
 
 def log_event(event: Event, **context: Any) -> None:
     """One structured line for a thing that really happened."""
+    facts = {field.name: getattr(event, field.name) for field in fields(event)} | context
     structlog.get_logger(_LOGGERS[type(event)]).info(
-        type(event).__name__, **{k: v for k, v in (asdict(event) | context).items() if v is not None}
+        type(event).__name__, **{name: value for name, value in facts.items() if value is not None}
     )
 
 
