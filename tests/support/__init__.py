@@ -1,0 +1,1 @@
+"""What the tests with real processes share: servers, a crowd of buyers, and the audit after them."""

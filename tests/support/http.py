@@ -1,0 +1,68 @@
+"""An HTTP client that keeps one connection open, as a shopper's browser does. HTTP/1.1, JSON, nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ANSWER_SECONDS = 120.0
+
+
+class BrokenConnection(Exception):
+    """The server hung up, or is not there; whether the request had an effect is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: Any
+
+
+class Browser:
+    """One connection to one port of this machine, opened anew when it broke."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def connect(self) -> None:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self.port)
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        """Raises BrokenConnection."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self.connect()
+                assert self._streams is not None
+                reader, writer = self._streams
+                writer.write(_request(method, path, body, headers or {}))
+                await writer.drain()
+                return await self._read_answer(reader)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.close()
+            raise BrokenConnection(f"{method} {path}: {error!r}") from error
+
+    async def _read_answer(self, reader: asyncio.StreamReader) -> Answer:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        if headers.get("connection") == "close":
+            self.close()
+        return Answer(int(head[0].split()[1]), json.loads(body) if body else None)
+
+
+def _request(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: shop", f"Content-Length: {len(body)}"]
+    if body:
+        lines.append("Content-Type: application/json")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body

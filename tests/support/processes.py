@@ -1,0 +1,163 @@
+"""The shop as it runs in production: several `commerce web` with several workers each, and a `commerce scheduler`."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from commerce_core.child_process import tied
+from commerce_core.testing import WEBHOOK_SECRET
+
+WORKERS = 2
+# Generous, because the machine may be busy. What is waited for normally comes within a second or two.
+PATIENCE_SECONDS = 120.0
+COMMERCE = ("-m", "commerce_core.cli")
+# A machine that is slow must not make the shop answer 503 while nothing is broken.
+PATIENT = {
+    "commerce.environment": "development",
+    "payments.manual_webhook_secret": WEBHOOK_SECRET,
+    "log.level": "warning",
+    "sqlalchemy.pool_timeout_seconds": 60,
+    "sqlalchemy.statement_timeout_ms": 60_000,
+    "sqlalchemy.lock_timeout_ms": 60_000,
+    "stock.hot_wait_seconds": 60,
+    "stock.statement_timeout_ms": 60_000,
+    "stock.lock_timeout_ms": 60_000,
+}
+
+
+class Process:
+    """One process of the shop, which can be killed and started again."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self._arguments = arguments
+        self._environment = environment
+        self._log = log
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                tied([sys.executable, *self._arguments]),
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+    def stop(self) -> None:
+        """Ask it to finish what it is at, and wait until it has."""
+        self.popen.terminate()
+        try:
+            self.popen.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+class Web(Process):
+    """A `commerce web` on a port of its own."""
+
+    def __init__(self, config: Path, program: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.port = free_port()
+        options = ("--port", str(self.port), "--workers", str(WORKERS))
+        super().__init__([*program, "web", str(config), *options], environment, log)
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        return [
+            child for child in psutil.Process(self.popen.pid).children() if "resource_tracker" not in cmdline(child)
+        ]
+
+    def is_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            assert self.popen.poll() is None, self.output
+            return False
+        finally:
+            connection.close()
+
+    def wait_until_ready(self) -> None:
+        wait_until(self.is_ready)
+
+
+class Shop:
+    """Two web servers and a scheduler on one database."""
+
+    def __init__(self, folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE) -> None:
+        config = folder / "shop.ini"
+        lines = [f"{key} = {value}" for key, value in {**PATIENT, **settings}.items()]
+        config.write_text("\n".join(["[app:main]", "use = egg:commerce-core", *lines, ""]))
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMMERCE_")}
+        environment = inherited | {"COMMERCE_SQLALCHEMY__URL": url}
+        self.web = [Web(config, program, environment, folder / f"web{number}.log") for number in (1, 2)]
+        self.scheduler = Process([*COMMERCE, "scheduler", str(config)], environment, folder / "scheduler.log")
+
+    @property
+    def ports(self) -> list[int]:
+        return [web.port for web in self.web]
+
+    @property
+    def output(self) -> str:
+        return "\n".join(process.output for process in (*self.web, self.scheduler))
+
+    def stop(self) -> None:
+        for process in (*self.web, self.scheduler):
+            process.popen.terminate()
+        for process in (*self.web, self.scheduler):
+            process.stop()
+
+
+@contextmanager
+def running_shop(
+    folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE
+) -> Iterator[Shop]:
+    """The shop, ready to serve; stopped at the end, its requests finished."""
+    shop = Shop(folder, url, settings, program)
+    try:
+        for web in shop.web:
+            web.wait_until_ready()
+        yield shop
+    finally:
+        shop.stop()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Return as soon as `condition` holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as candidate:
+        candidate.bind(("127.0.0.1", 0))
+        return int(candidate.getsockname()[1])
+
+
+def cmdline(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
