@@ -7,7 +7,6 @@ repeated. Each product has three variants; each variant with stock has the `rece
 from __future__ import annotations
 
 import random
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,14 @@ from uuid import UUID
 
 import orjson
 import psycopg
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from commerce_core.catalog.models import Brand, Category
 from commerce_core.catalog.service import create_brand, create_category
 from commerce_core.database import uuid7
+from commerce_core.demo.images import demo_image
+from commerce_core.demo.words import slugify
 
 BATCH = 2_000
 CURRENCY = "USD"
@@ -173,13 +174,8 @@ def vocabulary() -> dict[str, Any]:
     return tomllib.loads(resources.files(__package__).joinpath("vocabulary.toml").read_text(encoding="utf-8"))
 
 
-def slugify(name: str) -> str:
-    """`name` as a part of an address: lower-case letters and digits, joined by hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
 def _ensure_leaves(session: Session, words: dict[str, Any]) -> list[Leaf]:
-    known = {category.slug: category for category in session.query(Category)}
+    known = {category.slug: category for category in session.scalars(select(Category))}
     leaves = []
     for position, department in enumerate(words["departments"]):
         slug = slugify(department["name"])
@@ -194,7 +190,7 @@ def _ensure_leaves(session: Session, words: dict[str, Any]) -> list[Leaf]:
 
 
 def _ensure_brands(session: Session, words: dict[str, Any]) -> dict[str, UUID]:
-    known = {brand.slug: brand for brand in session.query(Brand)}
+    known = {brand.slug: brand for brand in session.scalars(select(Brand))}
     return {
         name: (known.get(slugify(name)) or create_brand(session, slug=slugify(name), name=name)).id
         for name in words["brands"]
@@ -240,7 +236,7 @@ def _product_row(product_id: UUID, product: InventedProduct, now: datetime) -> t
         product.status,
         product.category_id,
         product.brand_id,
-        orjson.dumps([{"url": f"/static/demo/{product.slug}.svg", "alt": product.name}]).decode(),
+        orjson.dumps([demo_image(product.slug, product.name)]).decode(),
         orjson.dumps(product.attributes).decode(),
         product.is_featured,
         product.popularity,
