@@ -16,6 +16,8 @@ class Problem(Exception):
     slug: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Something went wrong on our side"
     status: ClassVar[int] = 500
+    # The members of its own that a kind adds, each with an example: for the reference.
+    example: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, detail: str | None = None, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail or self.title)
@@ -45,6 +47,16 @@ class InvalidInput(Problem):
     slug = "invalid-input"
     title = "The input is not valid"
     status = 422
+    example: ClassVar[dict[str, Any]] = {
+        "detail": "Please correct: quantity.",
+        "errors": [
+            {
+                "field": "quantity",
+                "code": "greater_than_equal",
+                "message": "Input should be greater than or equal to 1",
+            }
+        ],
+    }
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
         fields = ", ".join(dict.fromkeys(error["field"] for error in errors))

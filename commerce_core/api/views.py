@@ -1,46 +1,27 @@
-"""The addresses of the API about itself: health, the OpenAPI document, its page, and what each problem means."""
+"""The addresses of the API about itself: its OpenAPI document."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import structlog
 from pyramid.config import Configurator
 from pyramid.response import Response
-from sqlalchemy import text
 
-from commerce_core import migrations
-from commerce_core.api.endpoints import json_response, render
-
-_log = structlog.get_logger("commerce.health")
-
-
-def healthz(_request: Any) -> Response:
-    """The process is alive. Touches nothing else."""
-    return json_response(b'{"status":"ok"}', 200)
+from commerce_core.accounts.permissions import Permission
+from commerce_core.api import API_PREFIX
+from commerce_core.api.endpoints import api_view, json_response
+from commerce_core.api.openapi import openapi_bytes
 
 
-def readyz(request: Any) -> Response:
-    """Whether the shop can serve: 503 names what is missing."""
-    checks = {"database": "ok", "migrations": "ok"}
-    try:
-        with request.registry.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-            migrations.check(connection)
-    except migrations.MigrationsPending as pending:
-        checks["migrations"] = str(pending)
-    except Exception as error:
-        _log.warning("not ready", error=str(error).splitlines()[0])
-        checks.update(database="unreachable", migrations="unknown")
-    ready = set(checks.values()) == {"ok"}
-    response = json_response(
-        render({"status": "ready" if ready else "unavailable", "checks": checks}), 200 if ready else 503
-    )
-    response.headers["Cache-Control"] = "no-store"
-    return response
+@api_view(route_name="openapi", request_method="GET", permission=Permission.PUBLIC)
+def openapi(request: Any) -> Response:
+    """This API as an OpenAPI 3.1 document."""
+    return json_response(openapi_bytes(request.registry), 200)
 
 
 def includeme(config: Configurator) -> None:
-    for name, view in (("healthz", healthz), ("readyz", readyz)):
-        config.add_route(name, f"/{name}")
-        config.add_view(view, route_name=name, request_method="GET", permission="public")
+    config.add_route("healthz", "/healthz")
+    config.add_route("readyz", "/readyz")
+    config.add_route("openapi", f"{API_PREFIX}/openapi.json")
+    config.scan(".health")
+    config.scan(".views")

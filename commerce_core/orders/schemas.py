@@ -17,25 +17,28 @@ OrderStatus = Literal["pending", "processing", "completed", "cancelled"]
 PaymentStatus = Literal["unpaid", "pending", "paid", "failed", "partially_refunded", "refunded"]
 FulfillmentStatus = Literal["unfulfilled", "partial", "fulfilled", "returned"]
 
-Email = Annotated[Text, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
-Phone = Annotated[Text, StringConstraints(max_length=40, pattern=r"^[0-9+()./ -]+$")]
+# Not made of Text: a pattern that comes after a validator is left out of the JSON schema.
+Email = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$")
+]
+Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^[0-9+()./ -]+$")]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
 class Customer(Input):
     email: Email = Field(examples=["ada@example.com"])
     name: ShortText = Field(examples=["Ada Lovelace"])
-    phone: Phone | None = None
+    phone: Phone | None = Field(default=None, examples=["+44 20 7946 0958"])
 
 
 class Address(Input):
-    name: ShortText
+    name: ShortText = Field(examples=["Ada Lovelace"])
     company: ShortText | None = None
-    line1: ShortText
+    line1: ShortText = Field(examples=["12 St James's Square"])
     line2: ShortText | None = None
-    city: ShortText
+    city: ShortText = Field(examples=["London"])
     region: ShortText | None = None
-    postal_code: Annotated[Text, Field(max_length=20)] | None = None
+    postal_code: Annotated[Text, Field(max_length=20)] | None = Field(default=None, examples=["SW1Y 4JH"])
     country: Country = Field(description="ISO 3166-1 alpha-2.", examples=["GB"])
     phone: Phone | None = None
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from commerce_core.accounts.permissions import Permission
 from commerce_core.api.endpoints import api_view, json_response, path_id, render, replay
 from commerce_core.api.idempotency import KeyedRequest, StoredAnswer
-from commerce_core.api.problems import InvalidInput, NotFound
+from commerce_core.api.problems import IdempotencyKeyReused, InvalidInput, NotFound
 from commerce_core.api.schemas import CursorQuery, cursor_list_of
 from commerce_core.database import uuid7
 from commerce_core.stock import queries, service
@@ -38,7 +38,7 @@ from commerce_core.stock.schemas import (
     returns=HoldOut,
     status=201,
     keyed=False,  # the hold desk stores the key in the statement that takes the stock
-    problems=(service.OutOfStock, service.UnknownVariant),
+    problems=(service.OutOfStock, service.UnknownVariant, IdempotencyKeyReused),
 )
 def create_hold(request: Any, body: HoldIn) -> Any:
     """Take units of one variant off sale for a limited time."""

@@ -1,0 +1,65 @@
+"""Whether the process is alive, and whether the shop can serve."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import structlog
+from sqlalchemy import text
+
+from commerce_core import migrations
+from commerce_core.accounts.permissions import Permission
+from commerce_core.api.endpoints import api_view
+from commerce_core.api.problems import Problem
+from commerce_core.api.schemas import Output
+
+_log = structlog.get_logger("commerce.health")
+
+
+class NotReady(Problem):
+    """The shop cannot serve. `checks` says what is missing."""
+
+    slug = "not-ready"
+    title = "The shop is not ready"
+    status = 503
+    example: ClassVar[dict[str, Any]] = {"checks": {"database": "unreachable", "migrations": "unknown"}}
+
+    def __init__(self, checks: dict[str, str]) -> None:
+        super().__init__(headers={"Retry-After": "1"}, checks=checks)
+
+
+class Alive(Output):
+    """The process is alive."""
+
+    status: Literal["ok"]
+
+
+class Ready(Output):
+    """The shop can serve."""
+
+    status: Literal["ready"]
+    checks: dict[str, str]
+
+
+@api_view(route_name="healthz", request_method="GET", permission=Permission.PUBLIC, returns=Alive)
+def healthz(_request: Any) -> dict[str, Any]:
+    """Whether the process is alive. Touches nothing else."""
+    return {"status": "ok"}
+
+
+@api_view(route_name="readyz", request_method="GET", permission=Permission.PUBLIC, returns=Ready, problems=(NotReady,))
+def readyz(request: Any) -> dict[str, Any]:
+    """Whether the shop can serve. Asks the database, and whether its schema is the one this version needs."""
+    checks = {"database": "ok", "migrations": "ok"}
+    try:
+        with request.registry.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+            migrations.check(connection)
+    except migrations.MigrationsPending as pending:
+        checks["migrations"] = str(pending)
+    except Exception as error:
+        _log.warning("not ready", error=str(error).splitlines()[0])
+        checks.update(database="unreachable", migrations="unknown")
+    if set(checks.values()) != {"ok"}:
+        raise NotReady(checks)
+    return {"status": "ready", "checks": checks}

@@ -1,0 +1,30 @@
+"""`commerce openapi`: the reference of the REST API, for tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from commerce_core.cli.shop import config_argument
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@config_argument
+def openapi(config: str, output: Path | None) -> None:
+    """Print the OpenAPI document of the shop, or write it to a file. Needs no database."""
+    from commerce_core.api.openapi import openapi_bytes
+    from commerce_core.application import make_configurator
+    from commerce_core.settings import load_settings
+
+    settings = load_settings(config)
+    # Nothing connects while an application is put together, but an embedded database must run to have an address.
+    database = settings.sqlalchemy.model_copy(update={"url": "postgresql://not-needed"})
+    configurator = make_configurator(settings.model_copy(update={"sqlalchemy": database}))
+    configurator.commit()
+    document = openapi_bytes(configurator.registry)
+    if output is None:
+        click.echo(document, nl=False)
+    else:
+        output.write_bytes(document)
