@@ -11,12 +11,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
-
-from commerce_core.stock.verify import verify_stock
-from commerce_core.testing import empty_database
 from support.audit import assert_everything_adds_up, findings, wait_until_all_has_lapsed
 from support.crowd import Crowd
 from support.processes import running_shop
+
+from commerce_core.stock.verify import verify_stock
+from commerce_core.testing import empty_database
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
 BUYERS = 2_000 if SOAK else 500
@@ -58,7 +58,8 @@ def test_without_its_guard_the_same_crowd_oversells(
         with running_shop(tmp_path, database_url, {"stock.hot_mode": False}, program) as shop:
             told = Crowd(SEED, 400, shop.ports, variants, visits=1, fates={"keep hold": 1}).run()
         assert told.unexpected == []
-        assert "a movement left more reserved than on hand" in findings(engine)
+        oversold = {variant_id for variant_id, _ in findings(engine)["a movement left more reserved than on hand"]}
+        print(f"{control}: {len(oversold)} of {len(variants)} variants oversold")
         with Session(engine) as session:
             rules = {found.rule for found in verify_stock(session)}
         assert "a counter is negative or oversold" in rules

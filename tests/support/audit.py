@@ -39,8 +39,9 @@ FINDINGS = {
     "a webhook took effect more than once, or not at all":
         "SELECT event_id FROM webhook_event WHERE attempts <> 1 OR state NOT IN ('processed', 'ignored')",
 }  # fmt: skip
-LAPSED = """
-    SELECT (SELECT count(*) FROM hold WHERE state = 'active') + (SELECT count(*) FROM orders WHERE status = 'pending')"""
+OPEN = """
+    SELECT (SELECT count(*) FROM hold WHERE state = 'active')
+         + (SELECT count(*) FROM orders WHERE status = 'pending')"""
 
 
 def wait_until_all_has_lapsed(engine: Engine) -> None:
@@ -48,7 +49,7 @@ def wait_until_all_has_lapsed(engine: Engine) -> None:
 
     def nothing_is_open() -> bool:
         with engine.connect() as connection:
-            return connection.scalar(text(LAPSED)) == 0
+            return connection.scalar(text(OPEN)) == 0
 
     wait_until(nothing_is_open)
 
