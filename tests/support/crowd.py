@@ -70,7 +70,8 @@ class Crowd:
     """`buyers` of them on the shop's `ports`, after some of `variants` (id to weight).
 
     A crowd that `insists` repeats a request, with its idempotency key, until it is answered by something else than 503
-    or a broken connection. One that does not takes these for findings.
+    or a broken connection. One that does not takes these for findings. Told that it is `going_home`, nobody begins
+    another visit.
     """
 
     seed: int
@@ -82,6 +83,7 @@ class Crowd:
     largest: int = 4
     fates: Mapping[str, int] = field(default_factory=lambda: FATES)
     told: Told = field(default_factory=Told)
+    going_home: bool = False
 
     def run(self) -> Told:
         """Everybody connects, then everybody shops at once."""
@@ -108,6 +110,8 @@ class Buyer:
 
     async def shop(self) -> None:
         for _ in range(self.crowd.visits):
+            if self.crowd.going_home:
+                return
             variant_id = self._choose(self.crowd.variants)
             hold_id = await self.hold(variant_id, self.random.randint(1, self.crowd.largest))
             if hold_id is None:
