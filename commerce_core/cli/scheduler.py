@@ -46,9 +46,8 @@ def make_tasks(shop: Shop, stop: Callable[[], bool] = lambda: False) -> dict[str
 
     from commerce_core.api.idempotency import forget_old_keys
     from commerce_core.database import transaction
-    from commerce_core.orders.sweep import expire_orders
     from commerce_core.payments.provider import ManualProvider
-    from commerce_core.payments.sweep import retry_unmatched
+    from commerce_core.payments.sweep import expire_orders, retry_unmatched
     from commerce_core.stock.sweep import sweep_holds
 
     registry = SimpleNamespace(payment_providers={"manual": ManualProvider(None)})

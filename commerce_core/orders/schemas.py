@@ -34,11 +34,11 @@ class Customer(Input):
 class Address(Input):
     name: ShortText = Field(examples=["Ada Lovelace"])
     company: ShortText | None = None
-    line1: ShortText = Field(examples=["12 St James's Square"])
+    line1: ShortText = Field(examples=["27 Long Acre"])
     line2: ShortText | None = None
     city: ShortText = Field(examples=["London"])
     region: ShortText | None = None
-    postal_code: Annotated[Text, Field(max_length=20)] | None = Field(default=None, examples=["SW1Y 4JH"])
+    postal_code: Annotated[Text, Field(max_length=20)] | None = Field(default=None, examples=["WC2E 9LA"])
     country: Country = Field(description="ISO 3166-1 alpha-2.", examples=["GB"])
     phone: Phone | None = None
 

@@ -204,17 +204,16 @@ def lapsed_order_ids(session: Session, *, now: datetime, limit: int) -> Sequence
     ).all()
 
 
-def expire_order(session: Session, order_id: UUID, *, now: datetime) -> bool:
-    """Cancel the order if it is still unpaid and its time is over. Skips one that somebody else has locked."""
+def expire_order(session: Session, order_id: UUID, *, now: datetime) -> Order | None:
+    """Cancel the order if it is still unpaid and its time is over; None if not, or if somebody else has locked it."""
     order = session.scalar(
         select(Order)
         .where(Order.id == order_id, Order.status == "pending", Order.expires_at <= now)
         .with_for_update(skip_locked=True, of=Order)
     )
-    if order is None:
-        return False
-    cancel_order(session, order, now=now, actor="scheduler", reason="expired")
-    return True
+    if order is not None:
+        cancel_order(session, order, now=now, actor="scheduler", reason="expired")
+    return order
 
 
 def holds_of(session: Session, order: Order) -> Sequence[Hold]:

@@ -21,7 +21,7 @@ def includeme(config: Configurator) -> None:
     config.registry.payment_providers = {}
     config.add_directive("add_payment_provider", add_payment_provider)
     secret = config.registry.settings_object.payments.manual_webhook_secret
-    config.add_payment_provider(ManualProvider(secret and secret.get_secret_value()))
+    config.add_payment_provider(ManualProvider(secret.get_secret_value() if secret else None))
     config.add_route("order_payments", f"{API_PREFIX}/orders/{{id}}/payments")
     config.add_route("manual_webhook", f"{API_PREFIX}/payments/webhook")
     config.scan(".views")

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from commerce_core.catalog.models import Variant
 from commerce_core.stock.models import Hold, StockLevel, StockMovement
 
-Row = TypeVar("Row")
+Found = TypeVar("Found")
 
 _AVAILABLE = StockLevel.on_hand - StockLevel.reserved
 _TRACKED = and_(StockLevel.policy == "track", Variant.deleted_at.is_(None))
@@ -51,26 +51,22 @@ def list_holds(
 
 def list_levels(
     session: Session, which: ColumnElement[bool], *, after: UUID | None, limit: int
-) -> tuple[Sequence[tuple[StockLevel, str]], bool]:
+) -> tuple[Sequence[Row[StockLevel, str]], bool]:
     """Levels (with their SKU) for which `which` holds, by variant id, and whether more follow."""
     query = select(StockLevel, Variant.sku).join(Variant, Variant.id == StockLevel.variant_id).where(which)
     if after is not None:
         query = query.where(StockLevel.variant_id > after)
-    rows = session.execute(query.order_by(StockLevel.variant_id).limit(limit + 1)).tuples().all()
+    rows = session.execute(query.order_by(StockLevel.variant_id).limit(limit + 1)).all()
     return rows[:limit], len(rows) > limit
 
 
-def level_with_sku(session: Session, variant_id: UUID) -> tuple[StockLevel, str] | None:
-    return (
-        session.execute(
-            select(StockLevel, Variant.sku)
-            .join(Variant, Variant.id == StockLevel.variant_id)
-            .where(StockLevel.variant_id == variant_id)
-            .execution_options(populate_existing=True)
-        )
-        .tuples()
-        .one_or_none()
-    )
+def level_with_sku(session: Session, variant_id: UUID) -> Row[StockLevel, str] | None:
+    return session.execute(
+        select(StockLevel, Variant.sku)
+        .join(Variant, Variant.id == StockLevel.variant_id)
+        .where(StockLevel.variant_id == variant_id)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
 
 
 def list_movements(
@@ -83,6 +79,6 @@ def list_movements(
     return _limited(session, query, limit)
 
 
-def _limited(session: Session, query: Select[Row], limit: int) -> tuple[Sequence[Row], bool]:
+def _limited(session: Session, query: Select[Found], limit: int) -> tuple[Sequence[Found], bool]:
     rows = session.scalars(query.limit(limit + 1)).all()
     return rows[:limit], len(rows) > limit

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict, NotFound
@@ -67,10 +67,10 @@ class TooManyExtensions(Conflict):
 
 
 class StockConflict(Conflict):
-    """The stock on hand may not fall below what is reserved, nor below zero."""
+    """The stock on hand may not fall below what is reserved, nor below zero, nor exceed what can be counted."""
 
     slug = "stock-conflict"
-    title = "There is not that much to take away"
+    title = "The stock does not allow this"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +289,8 @@ def move_stock(
         if "ck_stock_level" in str(error.orig):
             raise StockConflict("What is on hand may not fall below what is reserved, nor below zero.") from error
         raise
+    except DataError as error:
+        raise StockConflict("That is more than can be counted (2,147,483,647).") from error
     if level is None:
         raise UnknownVariant(variant_id)
     _tell(session, variant_id, moves[-1].kind, level, order_id=order_id)
