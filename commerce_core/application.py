@@ -31,8 +31,13 @@ def make_application(settings: CoreSettings, *, clock: Clock | None = None) -> A
     """The WSGI application. Refuses to start (MigrationsPending) on a database that needs `commerce db upgrade`."""
     configure_logging(settings.log)
     config = make_configurator(settings, clock=clock)
-    with config.registry.engine.connect() as connection:
-        migrations.check(connection)
+    engine = config.registry.engine
+    try:
+        with engine.connect() as connection:
+            migrations.check(connection)
+    except BaseException:
+        engine.dispose()
+        raise
     return config.make_wsgi_app()
 
 

@@ -100,6 +100,7 @@ def _operation(endpoint: Endpoint, path: str, schemas: Schemas) -> Json:
         "parameters": _parameters(endpoint, path, schemas),
         "responses": _responses(endpoint, path, schemas),
         "security": [{"bearer": []}] if endpoint.permission not in GUEST else [{}, {"bearer": []}],
+        "x-permission": str(endpoint.permission),
     }
     if endpoint.body is not None:
         operation["requestBody"] = {

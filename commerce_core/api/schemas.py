@@ -47,22 +47,22 @@ class Output(BaseModel):
 
 
 class PageQuery(Query):
-    page: int = Field(default=1, ge=1, le=1_000_000)
-    per_page: int = Field(default=24, ge=1, le=100)
+    page: int = Field(default=1, ge=1, le=1_000_000, description="Which page, counted from 1.")
+    per_page: int = Field(default=24, ge=1, le=100, description="How many on a page.")
 
 
 class PageMeta(Output):
     page: int
     per_page: int
-    total: int
+    total: int = Field(description="How many there are on all pages.")
     last_page: int
 
 
 class PageLinks(Output):
-    first: str
-    prev: str | None
-    next: str | None
-    last: str
+    first: str = Field(examples=["/api/v1/products?page=1"])
+    prev: str | None = Field(examples=[None])
+    next: str | None = Field(examples=["/api/v1/products?page=2"])
+    last: str = Field(examples=["/api/v1/products?page=3"])
 
 
 class Page(Output, Generic[T]):
@@ -74,7 +74,7 @@ class Page(Output, Generic[T]):
 
 
 class CursorQuery(Query):
-    limit: int = Field(default=50, ge=1, le=100)
+    limit: int = Field(default=50, ge=1, le=100, description="How many at a time.")
     cursor: Text | None = Field(default=None, max_length=64, description="`meta.next_cursor` of the page before.")
 
     @property
@@ -89,12 +89,12 @@ class CursorQuery(Query):
 
 
 class CursorMeta(Output):
-    limit: int
-    next_cursor: str | None
+    limit: int = Field(examples=[50])
+    next_cursor: str | None = Field(description="For the rest of the list; null at its end.", examples=[None])
 
 
 class CursorLinks(Output):
-    next: str | None
+    next: str | None = Field(description="Where the list goes on; null at its end.", examples=[None])
 
 
 class CursorList(Output, Generic[T]):
