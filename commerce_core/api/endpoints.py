@@ -175,7 +175,7 @@ def render(result: BaseModel | dict[str, Any]) -> bytes:
     """JSON. What is answered was built by us from trusted data, so it is written without being validated again."""
     if isinstance(result, BaseModel):
         return result.__pydantic_serializer__.to_json(result)
-    return orjson.dumps(result, default=_jsonable)
+    return orjson.dumps(result, default=_jsonable, option=orjson.OPT_UTC_Z)
 
 
 def _jsonable(value: Any) -> Any:

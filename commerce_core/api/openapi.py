@@ -17,6 +17,7 @@ import orjson
 from pyramid.interfaces import IRoutesMapper
 
 from commerce_core.accounts.permissions import GUEST, Permission
+from commerce_core.api import API_PREFIX
 from commerce_core.api import openapi_parts as parts
 from commerce_core.api.endpoints import Endpoint
 from commerce_core.api.openapi_schemas import Schemas
@@ -50,7 +51,9 @@ def openapi_bytes(registry: Any) -> bytes:
 def openapi_document(registry: Any) -> Json:
     """The document of an application, or of a committed configuration; the database is not needed."""
     routes = {route.name: route for route in registry.getUtility(IRoutesMapper).get_routes()}
-    order = {name: number for number, name in enumerate(routes)}
+    # The shop first; what machines ask, /healthz and the like, comes last.
+    ordered = sorted(routes, key=lambda name: not routes[name].pattern.startswith(API_PREFIX))
+    order = {name: number for number, name in enumerate(ordered)}
     endpoints = sorted(
         (endpoint for endpoint in registry.endpoints if documented(endpoint)),
         key=lambda endpoint: (order[endpoint.route_name], _METHODS.index(endpoint.method)),
