@@ -44,16 +44,16 @@ class Address(Input):
 
 
 class PaymentChoice(Input):
-    provider: ShortText = Field(examples=["manual"])
+    provider: ShortText = Field(description="Code of a payment provider.", examples=["manual"])
 
 
 class OrderIn(Input):
-    hold_id: UUID = Field(strict=False)
-    customer: Customer | None = None
-    shipping_address: Address | None = None
-    billing_address: Address | None = None
-    payment: PaymentChoice | None = None
-    note: LongText | None = None
+    hold_id: UUID = Field(strict=False, description="The hold to turn into an order.")
+    customer: Customer | None = Field(default=None, description="Who buys.")
+    shipping_address: Address | None = Field(default=None, description="Where it goes.")
+    billing_address: Address | None = Field(default=None, description="Where the bill goes.")
+    payment: PaymentChoice | None = Field(default=None, description="Start to pay at once, with this provider.")
+    note: LongText | None = Field(default=None, description="What the customer wants to say.")
 
 
 class OrderQuery(CursorQuery):

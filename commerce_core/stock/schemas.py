@@ -16,8 +16,8 @@ HoldState = Literal["active", "converted", "released", "expired"]
 
 
 class HoldIn(Input):
-    variant_id: UUID = Field(strict=False)
-    quantity: int = Field(ge=1, le=INT32_MAX, examples=[1])
+    variant_id: UUID = Field(strict=False, description="What to hold.")
+    quantity: int = Field(ge=1, le=INT32_MAX, description="How many units.", examples=[1])
 
 
 class HoldOut(Output):
