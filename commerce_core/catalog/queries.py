@@ -1,9 +1,9 @@
 """What shoppers read: products by filter and sort, one product, the category tree, the brands.
 
-A page of products takes two statements, or three with a category or brand to look up or with variants, whatever its
-size; see docs/catalogue.md for the plans. The first finds the ids and the total by reading indexes only, so a deep
-page costs little more than the first; the second fetches the rows of those ids. Rows are plain database rows: building
-entities would cost several times as much as the queries.
+A page of products takes two statements, whatever its size: the first finds the ids and the total by reading indexes
+only, so a deep page costs little more than the first page; the second fetches the rows of those ids. A category or
+brand to look up is one statement more, and so are the variants. docs/catalogue.md shows the plans. Rows are plain
+database rows: building entities would take longer than the queries.
 """
 
 from __future__ import annotations
@@ -14,26 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, any_, column, func, literal, or_, select, table, text
+from sqlalchemy import ColumnElement, Row, any_, func, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Session
 
 from commerce_core.catalog.models import VISIBLE, Brand, Category, Product
 from commerce_core.catalog.schemas import ProductFilters
-
-# The catalogue shows availability, but the stock room stands above it and may not be imported here. So it knows that
-# room's table by name and by the columns that it shows, like any other reader of the database would.
-STOCK_LEVEL = table(
-    "stock_level",
-    column("variant_id"),
-    column("on_hand"),
-    column("reserved"),
-    column("policy"),
-    column("allow_backorder"),
-    column("low_stock_threshold"),
-    column("version"),
-)
 
 _product = Product.__table__.c
 _is_visible = text(VISIBLE)
@@ -56,8 +43,9 @@ WITH RECURSIVE tree AS (
 SELECT (SELECT array_agg(id) FROM tree) AS category_ids, (SELECT id FROM brand WHERE slug = :brand) AS brand_id
 """)
 
-# `available` is null when a variant is not tracked: then there is no number to tell. What was promised beyond the
-# stock on hand (a backorder) is not less than nothing.
+# The catalogue shows availability, but the stock room stands above it and may not be imported here: its table is read
+# by name. `available` is null when a variant is not tracked, for then there is no number to tell. What was promised
+# beyond the stock on hand (a backorder) is not less than nothing.
 _PRODUCTS = """
 SELECT product.id, product.slug, product.name, product.description, product.status, product.images,
        product.attributes, product.is_featured, product.published_at, product.currency, product.price_amount,

@@ -10,11 +10,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, text
+from sqlalchemy import column, insert, table, text
 from sqlalchemy.orm import Session
 
 from commerce_core.catalog.models import Brand, Category, Product, Variant
-from commerce_core.catalog.queries import STOCK_LEVEL
+
+# The stock room stands above the catalogue and may not be imported here, so a variant's level is made by table name.
+_STOCK_LEVEL = table(
+    "stock_level",
+    column("variant_id"),
+    column("policy"),
+    column("allow_backorder"),
+    column("low_stock_threshold"),
+)
 
 # The columns of `product` that summarise its variants. The default variant sets the displayed price; where none is
 # marked so, the first one does. Minimum and maximum are of the variants in the same currency. Every attribute value is
@@ -161,7 +169,7 @@ def add_variant(
     session.flush()
     # A variant has exactly one level from its first moment on, so that nobody has to ask whether there is one.
     session.execute(
-        insert(STOCK_LEVEL).values(
+        insert(_STOCK_LEVEL).values(
             variant_id=variant.id,
             policy="track" if track_stock else "ignore",
             allow_backorder=allow_backorder,
