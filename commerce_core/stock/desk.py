@@ -24,6 +24,7 @@ import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from commerce_core.api.idempotency import KeyedRequest, StoredAnswer
 from commerce_core.api.problems import IdempotencyKeyReused, Unavailable
@@ -91,8 +92,15 @@ class HoldDesk:
 
     def place(self, request: HoldRequest) -> bytes | StoredAnswer:
         """Take the stock and commit. Raises OutOfStock, UnknownVariant, IdempotencyKeyReused or Unavailable."""
-        self._gate.check(request.variant_id, request.quantity)
-        outcome = self._combiner.place(request) if self._settings.hot_mode else self._serve([request])[0]
+        outcome: Outcome
+        try:
+            self._gate.check(request.variant_id, request.quantity)
+            outcome = self._combiner.place(request) if self._settings.hot_mode else self._serve([request])[0]
+        except OutOfStock as refusal:
+            outcome = refusal
+        if request.keyed is not None and isinstance(outcome, (OutOfStock, UnknownVariant)):
+            # A repeat gets the answer of the first time, whatever has been sold since.
+            outcome = self._answer_given_before(request) or outcome
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -107,28 +115,40 @@ class HoldDesk:
 
     def _serve(self, batch: Sequence[HoldRequest], attempts: int = 3) -> list[Outcome]:
         """An outcome for each of `batch`, which is all for one variant, in order of arrival."""
+        outcomes: dict[UUID, Outcome] = {}
         try:
             with self._cursor() as cursor:
-                return self._take_what_fits(cursor, batch)
-        except psycopg.errors.UniqueViolation:
-            # One of the keys was used before.
-            if len(batch) > 1:
-                return [self._serve([request])[0] for request in batch]
-            return [self._answer_given_before(batch[0])]
-        except psycopg.OperationalError as error:
-            if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
-                return self._outcomes_after_lost_connection(batch)
-            if error.sqlstate in RETRYABLE_SQLSTATES and attempts > 1:
-                return self._serve(batch, attempts - 1)
-            return [Unavailable() for _ in batch]
+                self._take_what_fits(cursor, batch, outcomes)
+        except (psycopg.Error, PoolTimeout) as error:
+            # Those that have an outcome keep it: what was taken for them is committed.
+            left = [request for request in batch if request.id not in outcomes]
+            outcomes |= zip((request.id for request in left), self._outcomes_after(error, left, attempts), strict=True)
+        return [outcomes[request.id] for request in batch]
 
-    def _take_what_fits(self, cursor: psycopg.Cursor[Any], batch: Sequence[HoldRequest]) -> list[Outcome]:
-        outcomes: dict[UUID, Outcome] = {}
+    def _outcomes_after(self, error: Exception, left: Sequence[HoldRequest], attempts: int) -> list[Outcome]:
+        if isinstance(error, psycopg.errors.UniqueViolation):
+            # One of the keys was used before.
+            if len(left) > 1:
+                return [self._serve([request])[0] for request in left]
+            return [self._answer_given_before(left[0]) or Unavailable()]
+        if isinstance(error, psycopg.OperationalError):
+            if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
+                return self._outcomes_after_lost_connection(left)
+            if error.sqlstate in RETRYABLE_SQLSTATES and attempts > 1:
+                return self._serve(left, attempts - 1)
+        if isinstance(error, (psycopg.OperationalError, PoolTimeout)):
+            return [Unavailable() for _ in left]
+        return [error for _ in left]
+
+    def _take_what_fits(
+        self, cursor: psycopg.Cursor[Any], batch: Sequence[HoldRequest], outcomes: dict[UUID, Outcome]
+    ) -> None:
+        """Fill in `outcomes`, each as soon as it is certain."""
         waiting = chosen = list(batch)
         for _ in range(_ROUNDS):
             level = take(cursor, chosen) if chosen else None
             if level is not None:
-                outcomes |= {request.id: request.answer for request in chosen}
+                outcomes.update((request.id, request.answer) for request in chosen)
                 waiting = [request for request in waiting if request.id not in outcomes]
                 self._publish(
                     StockChanged(
@@ -141,34 +161,38 @@ class HoldDesk:
                     [request.id for request in chosen],
                 )
                 if not waiting:
-                    break
+                    return
             now = self._clock.now()
             state = cursor.execute(RECLAIM, {"variant_id": batch[0].variant_id, "now": now}).fetchone()
             if state is None or not state.sellable:
-                outcomes |= {request.id: UnknownVariant(request.variant_id) for request in waiting}
-                break
+                outcomes.update((request.id, UnknownVariant(request.variant_id)) for request in waiting)
+                return
             if state.policy == "ignore" or state.allow_backorder:
                 chosen = waiting  # its policy was changed a moment ago
                 continue
             available = state.on_hand - state.reserved
             self._gate.close(batch[0].variant_id, available, now, state.next_expiry)
-            outcomes |= {r.id: OutOfStock(r.variant_id, available) for r in waiting if r.quantity > available}
+            outcomes.update((r.id, OutOfStock(r.variant_id, available)) for r in waiting if r.quantity > available)
             waiting = [request for request in waiting if request.id not in outcomes]
             chosen = fitting(waiting, available)
             if not waiting:
-                break
-        return [outcomes.get(request.id) or Unavailable() for request in batch]
+                return
+        outcomes.update((request.id, Unavailable()) for request in waiting)
 
-    def _answer_given_before(self, request: HoldRequest) -> Outcome:
+    def _answer_given_before(self, request: HoldRequest) -> Outcome | None:
+        """What was answered to the same key, if it was used before."""
         keyed = request.keyed
         assert keyed is not None
-        with self._cursor() as cursor:
-            row = cursor.execute(
-                "SELECT fingerprint, status, body FROM idempotency_key WHERE actor = %s AND key = %s",
-                (keyed.actor, keyed.key),
-            ).fetchone()
-        if row is None:
+        try:
+            with self._cursor() as cursor:
+                row = cursor.execute(
+                    "SELECT fingerprint, status, body FROM idempotency_key WHERE actor = %s AND key = %s",
+                    (keyed.actor, keyed.key),
+                ).fetchone()
+        except (psycopg.OperationalError, PoolTimeout):
             return Unavailable()
+        if row is None:
+            return None
         if row.fingerprint != keyed.fingerprint:
             return IdempotencyKeyReused(f"The key {keyed.key!r} was used before with another path or body.")
         return StoredAnswer(row.status, row.body)
