@@ -2,8 +2,7 @@
 
 A page of products takes two statements, whatever its size: the first finds the ids and the total by reading indexes
 only, so a deep page costs little more than the first page; the second fetches the rows of those ids. A category or
-brand to look up is one statement more, and so are the variants. docs/catalogue.md shows the plans. Rows are plain
-database rows: building entities would take longer than the queries.
+brand to look up is one statement more, and so are the variants. docs/catalogue.md shows the plans.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, any_, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, any_, func, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Session
 
 from commerce_core.catalog.models import VISIBLE, Brand, Category, Product
+from commerce_core.catalog.rows import ProductRow, VariantRow
 from commerce_core.catalog.schemas import ProductFilters
 
 _product = Product.__table__.c
@@ -44,8 +44,7 @@ SELECT (SELECT array_agg(id) FROM tree) AS category_ids, (SELECT id FROM brand W
 """)
 
 # The catalogue shows availability, but the stock room stands above it and may not be imported here: its table is read
-# by name. `available` is null when a variant is not tracked, for then there is no number to tell. What was promised
-# beyond the stock on hand (a backorder) is not less than nothing.
+# by name. What was promised beyond the stock on hand (a backorder) is not less than nothing.
 _PRODUCTS = """
 SELECT product.id, product.slug, product.name, product.description, product.status, product.images,
        product.attributes, product.is_featured, product.published_at, product.currency, product.price_amount,
@@ -76,14 +75,14 @@ ORDER BY product_id, position, id
 
 _CATEGORIES = select(Category).order_by(Category.position, Category.name, Category.id)
 
-Variants = dict[UUID, list[Row[Any]]]
+Variants = dict[UUID, list[VariantRow]]
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A page of products in their order, the number of all that match, and their variants if those were asked for."""
 
-    products: Sequence[Row[Any]] = ()
+    products: Sequence[ProductRow] = ()
     total: int = 0
     variants: Variants | None = None
     category_is_known: bool = True
@@ -116,7 +115,7 @@ def list_products(
         beyond_the_last = page > 1
         return Listing(total=session.execute(select(total)).scalar_one() if beyond_the_last else 0)
     ids = [id_ for id_, _ in found]
-    rows = {row.id: row for row in session.execute(_PRODUCTS_BY_IDS, {"ids": ids})}
+    rows = {row[0]: ProductRow._make(row) for row in session.execute(_PRODUCTS_BY_IDS, {"ids": ids})}
     return Listing(
         products=[rows[id_] for id_ in ids],
         total=found[0][1],
@@ -124,18 +123,20 @@ def list_products(
     )
 
 
-def get_product(session: Session, id_or_slug: str) -> Row[Any] | None:
+def get_product(session: Session, id_or_slug: str) -> ProductRow | None:
     """A visible product, or None. What reads as a UUID is an id, anything else a slug."""
     try:
-        return session.execute(_PRODUCT_BY_ID, {"id": UUID(id_or_slug)}).one_or_none()
+        found = session.execute(_PRODUCT_BY_ID, {"id": UUID(id_or_slug)})
     except ValueError:
-        return session.execute(_PRODUCT_BY_SLUG, {"slug": id_or_slug}).one_or_none()
+        found = session.execute(_PRODUCT_BY_SLUG, {"slug": id_or_slug})
+    row = found.one_or_none()
+    return None if row is None else ProductRow._make(row)
 
 
 def variants_of_products(session: Session, product_ids: Sequence[UUID]) -> Variants:
     """The variants of several products with their stock levels, in their order. One statement."""
     variants: Variants = defaultdict(list)
-    for row in session.execute(_VARIANTS, {"product_ids": list(product_ids)}):
+    for row in map(VariantRow._make, session.execute(_VARIANTS, {"product_ids": list(product_ids)})):
         variants[row.product_id].append(row)
     return variants
 

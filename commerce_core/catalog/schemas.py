@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field
-from sqlalchemy import Row
 
 from commerce_core.api.schemas import Output, Page, PageQuery, Query, ShortText
 from commerce_core.catalog.models import Brand, Category
+from commerce_core.catalog.rows import ProductRow, VariantRow
 from commerce_core.money import Money, formatted
 
 BIGINT_MAX = 2**63 - 1
 Sort = Literal["newest", "price_asc", "price_desc", "name", "popular"]
-T = TypeVar("T")
 
 
 def _as_list(value: Any) -> Any:
@@ -181,8 +180,8 @@ class BrandList(Output):
     data: list[BrandOut]
 
 
-def present_product(row: Row[Any], locale: str, variants: Iterable[Row[Any]] | None = None) -> dict[str, Any]:
-    """A ProductOut of a row of `queries`, or a ProductDetail where its variants are given."""
+def present_product(row: ProductRow, locale: str, variants: Iterable[VariantRow] | None = None) -> dict[str, Any]:
+    """A ProductOut, or a ProductDetail where its variants are given."""
     currency = row.currency
     product = {
         "id": row.id,
@@ -242,7 +241,7 @@ def discount_percentage(price: int, compare_at: int | None) -> int | None:
     return max(0, (compare_at - price) * 100 // compare_at)
 
 
-def _variant(row: Row[Any], locale: str) -> dict[str, Any]:
+def _variant(row: VariantRow, locale: str) -> dict[str, Any]:
     available = max(0, row.on_hand - row.reserved) if row.policy == "track" else None
     return {
         "id": row.id,

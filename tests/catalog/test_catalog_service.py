@@ -9,7 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from commerce_core.catalog import queries
 from commerce_core.catalog.models import Product, Variant
+from commerce_core.catalog.rows import ProductRow, VariantRow
 from commerce_core.catalog.service import add_variant, create_category, refresh_summaries
 from commerce_core.stock.models import StockLevel
 
@@ -92,3 +94,10 @@ def test_a_taken_slug_or_sku_is_refused(make_product: Callable[..., Product], db
         add_variant(db, product, sku="TEE-0", price_amount=1)
     with pytest.raises(IntegrityError, match="uq_category_slug"), db.begin_nested():
         create_category(db, slug="clothing", name="Other")
+
+
+def test_rows_name_the_columns_of_their_queries() -> None:
+    for row, query in ((ProductRow, queries._PRODUCTS_BY_IDS), (VariantRow, queries._VARIANTS)):
+        selected = query.text[query.text.index("SELECT") + 6 : query.text.index("FROM")]
+        names = tuple(column.split()[-1].split(".")[-1] for column in selected.split(","))
+        assert names == row._fields
