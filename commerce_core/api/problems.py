@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 
+_MEMBERS = {"type", "title", "status", "detail", "instance"}
+
+
 class Problem(Exception):
     """Something that the client is told about. `extra` members are added to the body as they are."""
 
@@ -20,6 +23,7 @@ class Problem(Exception):
     example: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, detail: str | None = None, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        assert not extra.keys() & _MEMBERS, f"{extra} would replace members that every problem has"
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.headers = headers or {}

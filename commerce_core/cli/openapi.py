@@ -22,7 +22,6 @@ def openapi(config: str, output: Path | None) -> None:
     # Nothing connects while an application is put together, but an embedded database must run to have an address.
     database = settings.sqlalchemy.model_copy(update={"url": "postgresql://not-needed"})
     configurator = make_configurator(settings.model_copy(update={"sqlalchemy": database}))
-    configurator.commit()
     document = openapi_bytes(configurator.registry)
     if output is None:
         click.echo(document, nl=False)

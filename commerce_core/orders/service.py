@@ -139,7 +139,7 @@ def transition(session: Session, order: Order, machine: str, new: str, actor: st
     """Move one of the order's states on and write it into the history. Raises WrongOrderState."""
     old = getattr(order, machine)
     if new not in MACHINES[machine][old]:
-        raise WrongOrderState(f"The order's {machine} is {old} and cannot become {new}.", **{machine: old})
+        raise WrongOrderState(f"The order's {machine} is {old} and cannot become {new}.", state=old)
     setattr(order, machine, new)
     record(session, order, machine, actor, old=old, new=new)
 
@@ -185,7 +185,7 @@ def cancel_order(
 ) -> None:
     """Cancel an order (locked) that has not been paid, and give its stock back. Raises WrongOrderState."""
     if order.status != "pending":
-        raise WrongOrderState(f"The order is {order.status} and cannot be cancelled.", status=order.status)
+        raise WrongOrderState(f"The order is {order.status} and cannot be cancelled.", state=order.status)
     transition(session, order, "status", "cancelled", actor)
     order.cancelled_at = now
     order.expires_at = None

@@ -16,6 +16,7 @@ from commerce_core.orders import queries, service
 from commerce_core.orders.models import Order
 from commerce_core.orders.schemas import OrderIn, OrderList, OrderOut, OrderQuery
 from commerce_core.payments import service as payments
+from commerce_core.payments.provider import UnknownProvider
 from commerce_core.stock.service import HoldNotActive
 
 
@@ -26,7 +27,7 @@ from commerce_core.stock.service import HoldNotActive
     body=OrderIn,
     returns=OrderOut,
     status=201,
-    problems=(service.HoldAlreadyConverted, HoldNotActive, NotFound),
+    problems=(service.HoldAlreadyConverted, HoldNotActive, UnknownProvider, NotFound),
 )
 def create_order(request: Any, body: OrderIn) -> OrderOut:
     """Turn a hold into an order, exactly once. Pay it before `expires_at`."""

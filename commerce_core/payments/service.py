@@ -42,7 +42,7 @@ def start_payment(session: Session, order: Order, provider_code: str, *, now: da
     if order.status != "pending" or order.payment_status not in ("unpaid", "pending", "failed"):
         raise orders.WrongOrderState(
             f"The order is {order.status} and {order.payment_status}; it does not wait for a payment.",
-            status=order.status,
+            state=order.status,
             payment_status=order.payment_status,
         )
     payment = _open_payment(session, order, provider_code) or _new_payment(session, order, provider_code, now=now)
