@@ -206,12 +206,6 @@ def receive_stock(
 
     Locks the level. Raises UnknownVariant when the variant has none.
     """
-    awaiting = session.scalars(
-        select(Hold)
-        .where(Hold.variant_id == variant_id, Hold.awaiting_stock, Hold.sold_at.is_(None), Hold.state == "converted")
-        .order_by(Hold.id)
-        .with_for_update(skip_locked=True)
-    ).all()
     move_stock(
         session,
         variant_id,
@@ -221,6 +215,13 @@ def receive_stock(
         reason=reason,
         order_id=order_id,
     )
+    # Asked with the level locked: a payment that found too little has committed, one to come finds these units.
+    awaiting = session.scalars(
+        select(Hold)
+        .where(Hold.variant_id == variant_id, Hold.awaiting_stock, Hold.sold_at.is_(None), Hold.state == "converted")
+        .order_by(Hold.id)
+        .with_for_update(skip_locked=True)
+    ).all()
     for hold in awaiting:
         sell_holds(session, [hold], now=now, actor=actor)
 
