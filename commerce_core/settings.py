@@ -68,7 +68,6 @@ class StockSettings(Section):
     sold_out_memory_ms: int = Field(default=50, ge=0, le=60_000)
     statement_timeout_ms: int = Field(default=2_000, ge=1)
     lock_timeout_ms: int = Field(default=1_000, ge=1)
-    low_stock_threshold: int = Field(default=5, ge=0)
 
 
 class OrderSettings(Section):
@@ -81,7 +80,6 @@ class OrderSettings(Section):
 class PaymentSettings(Section):
     """`payments.*`: the built-in manual provider."""
 
-    default_provider: str = "manual"
     manual_webhook_secret: SecretStr | None = None
 
 
