@@ -1,0 +1,435 @@
+"""Thousands of random steps on a real database, each held against a model of a few lines of Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from commerce_core import models as rows
+from commerce_core.database import transaction, uuid7
+from commerce_core.orders import service as orders
+from commerce_core.payments.provider import ProviderEvent
+from commerce_core.payments.service import receive_event
+from commerce_core.payments.sweep import expire_orders
+from commerce_core.settings import CoreSettings
+from commerce_core.stock import service as stock
+from commerce_core.stock.desk import HoldDesk, HoldRequest
+from commerce_core.stock.models import StockLevel
+from commerce_core.stock.sweep import sweep_holds
+from commerce_core.testing import StoppedClock, assert_stock_adds_up
+
+SOAK = bool(os.environ.get("COMMERCE_SOAK"))
+RUNS, STEPS = (300, 150) if SOAK else (40, 75)
+STEPS_BETWEEN_VERIFICATIONS = 10
+HOLD_TTL = timedelta(minutes=10)
+PAYMENT_TTL = timedelta(minutes=15)
+MAX_EXTENSIONS = 2
+
+quantities = st.integers(1, 8)
+
+
+@dataclass
+class Level:
+    on_hand: int = 0
+    reserved: int = 0
+    tracked: bool = True
+    backorder: bool = False
+
+    @property
+    def available(self) -> int:
+        return self.on_hand - self.reserved
+
+    def allows(self, on_hand: int) -> bool:
+        return on_hand >= 0 and (self.backorder or self.reserved <= on_hand)
+
+
+@dataclass
+class Hold:
+    id: UUID
+    variant_id: UUID
+    quantity: int
+    reserved: int
+    expires_at: datetime
+    state: str = "active"
+    extensions: int = 0
+    sold: bool = False
+    awaiting_stock: bool = False
+
+
+@dataclass
+class Order:
+    id: UUID
+    hold: Hold
+    expires_at: datetime
+    status: str = "pending"
+    payment_status: str = "unpaid"
+    refunds: int = 0
+
+
+class Model:
+    """What stock, holds and orders are meant to do, with nothing to lock and nothing to lose."""
+
+    def __init__(self) -> None:
+        self.levels: dict[UUID, Level] = {}
+        self.holds: list[Hold] = []
+        self.orders: list[Order] = []
+
+    def lapsed(self, now: datetime, variant_id: UUID | None = None) -> list[Hold]:
+        return [
+            hold
+            for hold in self.holds
+            if hold.state == "active" and hold.expires_at <= now and variant_id in (None, hold.variant_id)
+        ]
+
+    def give_back(self, hold: Hold, state: str) -> None:
+        hold.state = state
+        self.levels[hold.variant_id].reserved -= hold.reserved
+
+    def can_take(self, variant_id: UUID, quantity: int, now: datetime) -> bool:
+        level = self.levels[variant_id]
+        lapsed = sum(hold.reserved for hold in self.lapsed(now, variant_id))
+        return not level.tracked or level.backorder or level.available + lapsed >= quantity
+
+    def take(self, hold_id: UUID, variant_id: UUID, quantity: int, now: datetime) -> Hold:
+        level = self.levels[variant_id]
+        if level.tracked and not level.backorder and level.available < quantity:
+            for lapsed in self.lapsed(now, variant_id):
+                self.give_back(lapsed, "expired")
+        reserved = quantity if level.tracked else 0
+        level.reserved += reserved
+        self.holds.append(Hold(hold_id, variant_id, quantity, reserved, now + HOLD_TTL))
+        return self.holds[-1]
+
+    def sell(self, hold: Hold) -> None:
+        level = self.levels[hold.variant_id]
+        if hold.reserved > level.on_hand:
+            hold.awaiting_stock = True
+        else:
+            level.on_hand -= hold.reserved
+            level.reserved -= hold.reserved
+            hold.sold = True
+
+    def receive(self, variant_id: UUID, quantity: int) -> None:
+        self.levels[variant_id].on_hand += quantity
+        for hold in sorted(self.holds, key=lambda hold: hold.id):
+            if hold.variant_id == variant_id and hold.awaiting_stock and not hold.sold:
+                self.sell(hold)
+
+    def cancel(self, order: Order) -> None:
+        order.status = "cancelled"
+        self.give_back(order.hold, "released")
+
+
+class Shop(RuleBasedStateMachine):
+    """The shop and its model, step by step."""
+
+    variants = Bundle("variants")
+    holds = Bundle("holds")
+    orders = Bundle("orders")
+
+    def __init__(self, engine: Engine, clock: StoppedClock, desk: HoldDesk, make_variant: Callable[..., UUID]) -> None:
+        super().__init__()
+        self.engine = engine
+        self.clock = clock
+        self.desk = desk
+        self.make_variant = make_variant
+        self.model = Model()
+        self.steps = 0
+
+    def change(self) -> AbstractContextManager[Session]:
+        return transaction(self.engine)
+
+    @contextmanager
+    def expect(self, refusal: type[Exception] | None) -> Iterator[Session]:
+        """The block is one transaction, which must be refused in this way, or else succeed."""
+        if refusal is None:
+            with self.change() as session:
+                yield session
+        else:
+            with pytest.raises(refusal), self.change() as session:
+                yield session
+
+    @initialize(target=variants, stocks=st.lists(st.integers(0, 20), min_size=2, max_size=3))
+    def open_shop(self, stocks: list[int]) -> Any:
+        # What the run before has left open must not lapse in this one.
+        self.clock.tick(days=1)
+        expire_orders(self.engine, now=self.clock.now())
+        sweep_holds(self.engine, now=self.clock.now())
+        for units in stocks:
+            self.model.levels[self.make_variant(stock=units)] = Level(on_hand=units)
+        return multiple(*self.model.levels)
+
+    # Time, and what it brings
+
+    @rule(minutes=st.integers(1, 20))
+    def time_passes(self, minutes: int) -> None:
+        self.clock.tick(minutes=minutes)
+
+    @rule()
+    def sweep_holds(self) -> None:
+        lapsed = self.model.lapsed(self.clock.now())
+        assert sweep_holds(self.engine, now=self.clock.now()) == len(lapsed)
+        for hold in lapsed:
+            self.model.give_back(hold, "expired")
+
+    @rule()
+    def expire_orders(self) -> None:
+        now = self.clock.now()
+        lapsed = [order for order in self.model.orders if order.status == "pending" and order.expires_at <= now]
+        assert expire_orders(self.engine, now=now) == len(lapsed)
+        for order in lapsed:
+            self.model.cancel(order)
+
+    # The stock room
+
+    @rule(variant_id=variants, quantity=quantities, kind=st.sampled_from(["receive", "return"]))
+    def receive(self, variant_id: UUID, quantity: int, kind: str) -> None:
+        with self.change() as session:
+            stock.receive_stock(session, variant_id, quantity, now=self.clock.now(), kind=kind)
+        self.model.receive(variant_id, quantity)
+
+    @rule(variant_id=variants, counted=st.integers(0, 30))
+    def adjust(self, variant_id: UUID, counted: int) -> None:
+        level = self.model.levels[variant_id]
+        allowed = counted >= level.on_hand or level.allows(counted)
+        with self.expect(None if allowed else stock.StockConflict) as session:
+            stock.adjust_stock(session, variant_id, counted, now=self.clock.now(), actor="x", reason="counted")
+        if counted > level.on_hand:
+            self.model.receive(variant_id, counted - level.on_hand)
+        elif allowed:
+            level.on_hand = counted
+
+    @rule(variant_id=variants, quantity=quantities)
+    def damage(self, variant_id: UUID, quantity: int) -> None:
+        level = self.model.levels[variant_id]
+        allowed = level.allows(level.on_hand - quantity)
+        with self.expect(None if allowed else stock.StockConflict) as session:
+            stock.damage_stock(session, variant_id, quantity, now=self.clock.now(), actor="x", reason="broken")
+        if allowed:
+            level.on_hand -= quantity
+
+    @rule(variant_id=variants, tracked=st.booleans())
+    def change_policy(self, variant_id: UUID, tracked: bool) -> None:
+        self.set_level(variant_id, "policy", "track" if tracked else "ignore")
+        self.model.levels[variant_id].tracked = tracked
+
+    @rule(variant_id=variants, backorder=st.booleans())
+    def change_backorders(self, variant_id: UUID, backorder: bool) -> None:
+        level = self.model.levels[variant_id]
+        allowed = backorder or level.reserved <= level.on_hand
+        try:
+            self.set_level(variant_id, "allow_backorder", backorder)
+        except IntegrityError:
+            assert not allowed
+        else:
+            assert allowed
+            level.backorder = backorder
+
+    def set_level(self, variant_id: UUID, column: str, value: object) -> None:
+        statement = f"UPDATE stock_level SET {column} = :value WHERE variant_id = :id"  # noqa: S608
+        with self.change() as session:
+            session.execute(text(statement), {"value": value, "id": variant_id})
+
+    # Holds
+
+    @rule(target=holds, variant_id=variants, quantity=quantities)
+    def hold(self, variant_id: UUID, quantity: int) -> Any:
+        now = self.clock.now()
+        allowed = self.model.can_take(variant_id, quantity, now)
+        with self.expect(None if allowed else stock.OutOfStock) as session:
+            hold_id = stock.place_hold(session, variant_id, quantity, ttl=HOLD_TTL, now=now)
+        return self.model.take(hold_id, variant_id, quantity, now) if allowed else multiple()
+
+    @rule(target=holds, variant_id=variants, quantity=quantities)
+    def hold_at_the_desk(self, variant_id: UUID, quantity: int) -> Any:
+        now = self.clock.now()
+        request = HoldRequest(uuid7(), variant_id, quantity, None, now, now + HOLD_TTL, b"{}")
+        if self.model.can_take(variant_id, quantity, now):
+            self.desk.place(request)
+            return self.model.take(request.id, variant_id, quantity, now)
+        with pytest.raises(stock.OutOfStock):
+            self.desk.place(request)
+        # What had lapsed has been given back for good, though it was not enough.
+        for hold in self.model.lapsed(now, variant_id):
+            self.model.give_back(hold, "expired")
+        return multiple()
+
+    def refusal_unless_active(self, hold: Hold) -> type[Exception] | None:
+        return None if hold.state == "active" and hold.expires_at > self.clock.now() else stock.HoldNotActive
+
+    @rule(hold=holds)
+    def release(self, hold: Hold) -> None:
+        refusal = self.refusal_unless_active(hold)
+        with self.expect(refusal) as session:
+            stock.release_hold(session, locked(session, hold), now=self.clock.now())
+        if refusal is None:
+            self.model.give_back(hold, "released")
+
+    @rule(hold=holds)
+    def extend(self, hold: Hold) -> None:
+        now = self.clock.now()
+        refusal = self.refusal_unless_active(hold)
+        if refusal is None and hold.extensions == MAX_EXTENSIONS:
+            refusal = stock.TooManyExtensions
+        with self.expect(refusal) as session:
+            stock.extend_hold(session, locked(session, hold), ttl=HOLD_TTL, max_extensions=MAX_EXTENSIONS, now=now)
+        if refusal is None:
+            hold.extensions += 1
+            hold.expires_at = now + HOLD_TTL
+
+    # Orders
+
+    @rule(target=orders, hold=holds)
+    def place_order(self, hold: Hold) -> Any:
+        now = self.clock.now()
+        refusal = orders.HoldAlreadyConverted if hold.state == "converted" else self.refusal_unless_active(hold)
+        with self.expect(refusal) as session:
+            order_id = orders.place_order(
+                session, hold.id, orders.OrderDetails(), owner=None, payment_ttl=PAYMENT_TTL, now=now
+            ).id
+        if refusal is not None:
+            return multiple()
+        hold.state = "converted"
+        self.model.orders.append(Order(order_id, hold, now + PAYMENT_TTL))
+        return self.model.orders[-1]
+
+    @rule(order=orders)
+    def cancel(self, order: Order) -> None:
+        refusal = None if order.status == "pending" else orders.WrongOrderState
+        with self.expect(refusal) as session:
+            row = orders.lock_order(session, order.id)
+            assert row is not None
+            orders.cancel_order(session, row, now=self.clock.now())
+        if refusal is None:
+            self.model.cancel(order)
+
+    @rule(order=orders, again=st.booleans())
+    def pay(self, order: Order, again: bool) -> None:
+        """Of a lapsed order the stock is taken again, or the money is owed."""
+        now = self.clock.now()
+        takes_effect = order.payment_status != "paid"
+        state = self.deliver(order, "paid", again)
+        assert state == ("processed" if takes_effect else "ignored")
+        if not takes_effect:
+            return
+        order.payment_status = "paid"
+        if order.status == "cancelled":
+            if not self.model.can_take(order.hold.variant_id, order.hold.quantity, now):
+                order.refunds += 1
+                return
+            order.hold = self.model.take(self.hold_of(order), order.hold.variant_id, order.hold.quantity, now)
+            order.hold.state = "converted"
+        order.status = "processing"
+        self.model.sell(order.hold)
+
+    @rule(order=orders, again=st.booleans())
+    def fail_to_pay(self, order: Order, again: bool) -> None:
+        takes_effect = order.status == "pending" and order.payment_status != "paid"
+        state = self.deliver(order, "failed", again)
+        assert state == ("processed" if takes_effect else "ignored")
+        if takes_effect:
+            order.payment_status = "failed"
+
+    def deliver(self, order: Order, status: Literal["paid", "failed"], again: bool) -> str:
+        """A webhook, delivered once or twice; its state."""
+        event = ProviderEvent("manual", str(uuid7()), order.id, status, {})
+        state = ""
+        for duplicate in (False, True) if again else (False,):
+            with self.change() as session:
+                row, was_known = receive_event(session, event, b"", now=self.clock.now())
+                assert was_known == duplicate
+                state = row.state
+        return state
+
+    def hold_of(self, order: Order) -> UUID:
+        with Session(self.engine) as session:
+            [line] = session.get_one(rows.Order, order.id).lines
+            assert line.hold_id is not None
+            return line.hold_id
+
+    # What must be true after every step
+
+    @invariant()
+    def the_counters_are_those_of_the_model(self) -> None:
+        with Session(self.engine) as session:
+            for variant_id, level in self.model.levels.items():
+                found = session.get_one(StockLevel, variant_id)
+                assert (found.on_hand, found.reserved) == (level.on_hand, level.reserved)
+
+    @invariant()
+    def everything_else_adds_up_every_few_steps(self) -> None:
+        self.steps += 1
+        if self.steps % STEPS_BETWEEN_VERIFICATIONS == 0:
+            self.everything_adds_up()
+
+    def teardown(self) -> None:
+        self.everything_adds_up()
+
+    def everything_adds_up(self) -> None:
+        assert_stock_adds_up(self.engine)
+        with Session(self.engine) as session:
+            for hold in self.model.holds:
+                found = session.get_one(rows.Hold, hold.id)
+                assert (found.state, found.reserved, found.extensions, found.sold_at is not None) == (
+                    hold.state,
+                    hold.reserved,
+                    hold.extensions,
+                    hold.sold,
+                )
+            for order in self.model.orders:
+                row = session.get_one(rows.Order, order.id)
+                assert (row.status, row.payment_status) == (order.status, order.payment_status)
+                refunds = session.scalars(select(rows.Refund).where(rows.Refund.order_id == order.id)).all()
+                assert [refund.amount for refund in refunds] == [row.total] * order.refunds
+
+
+def locked(session: Session, hold: Hold) -> rows.Hold:
+    row = stock.get_hold(session, hold.id, lock=True)
+    assert row is not None
+    return row
+
+
+def test_whatever_happens_the_stock_is_that_of_the_model(
+    engine: Engine,
+    clock: StoppedClock,
+    database_url: str,
+    settings: CoreSettings,
+    make_variant: Callable[..., UUID],
+) -> None:
+    desk = HoldDesk(database_url, settings.sqlalchemy, settings.stock, clock, lambda event, hold_ids: None)
+    try:
+        run_state_machine_as_test(
+            lambda: Shop(engine, clock, desk, make_variant),
+            settings=hypothesis.settings(
+                max_examples=RUNS,
+                stateful_step_count=STEPS,
+                deadline=None,
+                derandomize=not SOAK,
+                database=None,
+                print_blob=True,
+                suppress_health_check=list(hypothesis.HealthCheck),
+            ),
+        )
+    finally:
+        desk.close()
