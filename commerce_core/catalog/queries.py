@@ -65,12 +65,16 @@ _ONE_VISIBLE = "WHERE product.id = (SELECT id FROM product WHERE {which} AND " +
 _PRODUCT_BY_ID = text(_PRODUCTS + _ONE_VISIBLE.format(which="id = :id"))
 _PRODUCT_BY_SLUG = text(_PRODUCTS + _ONE_VISIBLE.format(which="slug = :slug"))
 
+# One row per product with its variants as JSON: a page has a hundred of them, and one JSON text is read several times
+# faster than as many rows of columns.
 _VARIANTS = text("""
-SELECT id, product_id, sku, name, currency, price_amount, compare_at_amount, attributes, weight_grams, is_default,
-       on_hand, reserved, policy, allow_backorder, low_stock_threshold, version
+SELECT product_id, json_agg(json_build_array(
+    id, sku, name, currency, price_amount, compare_at_amount, attributes, weight_grams, is_default,
+    on_hand, reserved, policy, allow_backorder, low_stock_threshold, version
+) ORDER BY position, id) AS variants
 FROM variant JOIN stock_level ON variant_id = id
 WHERE product_id = ANY(:product_ids) AND deleted_at IS NULL
-ORDER BY product_id, position, id
+GROUP BY product_id
 """)
 
 _CATEGORIES = select(Category).order_by(Category.position, Category.name, Category.id)
@@ -115,7 +119,7 @@ def list_products(
         beyond_the_last = page > 1
         return Listing(total=session.execute(select(total)).scalar_one() if beyond_the_last else 0)
     ids = [id_ for id_, _ in found]
-    rows = {row[0]: ProductRow._make(row) for row in session.execute(_PRODUCTS_BY_IDS, {"ids": ids})}
+    rows = {row[0]: ProductRow._make(row) for row in session.execute(_PRODUCTS_BY_IDS, {"ids": ids}).all()}
     return Listing(
         products=[rows[id_] for id_ in ids],
         total=found[0][1],
@@ -136,8 +140,8 @@ def get_product(session: Session, id_or_slug: str) -> ProductRow | None:
 def variants_of_products(session: Session, product_ids: Sequence[UUID]) -> Variants:
     """The variants of several products with their stock levels, in their order. One statement."""
     variants: Variants = defaultdict(list)
-    for row in map(VariantRow._make, session.execute(_VARIANTS, {"product_ids": list(product_ids)})):
-        variants[row.product_id].append(row)
+    for product_id, rows in session.execute(_VARIANTS, {"product_ids": list(product_ids)}).all():
+        variants[product_id] = [VariantRow._make(row) for row in rows]
     return variants
 
 

@@ -44,8 +44,7 @@ class ProductRow(NamedTuple):
 class VariantRow(NamedTuple):
     """A variant with its stock level."""
 
-    id: UUID
-    product_id: UUID
+    id: str
     sku: str
     name: str
     currency: str

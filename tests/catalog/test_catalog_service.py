@@ -97,7 +97,10 @@ def test_a_taken_slug_or_sku_is_refused(make_product: Callable[..., Product], db
 
 
 def test_rows_name_the_columns_of_their_queries() -> None:
-    for row, query in ((ProductRow, queries._PRODUCTS_BY_IDS), (VariantRow, queries._VARIANTS)):
-        selected = query.text[query.text.index("SELECT") + 6 : query.text.index("FROM")]
+    for row, query, start, end in (
+        (ProductRow, queries._PRODUCTS_BY_IDS, "SELECT", "FROM"),
+        (VariantRow, queries._VARIANTS, "json_build_array(", ") ORDER"),
+    ):
+        selected = query.text.split(start, 1)[1].split(end, 1)[0]
         names = tuple(column.split()[-1].split(".")[-1] for column in selected.split(","))
         assert names == row._fields
