@@ -24,6 +24,7 @@ ROOMS = (
     "commerce_core.stock",
     "commerce_core.orders",
     "commerce_core.payments",
+    "commerce_core.demo.images",
 )
 
 

@@ -114,11 +114,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 def _request_session(request: Any) -> Session:
     """The session of this request; joins the request's transaction and is committed by it."""
-    session = Session(
-        bind=request.environ.get("commerce.connection", request.registry.engine),
-        join_transaction_mode="create_savepoint",
-        expire_on_commit=False,
-    )
+    session = Session(bind=request.registry.engine, expire_on_commit=False)
     session.info.update(request_id=request.id, bus=request.registry.bus)
     zope.sqlalchemy.register(session, transaction_manager=request.tm, initial_state="changed")
     request.add_finished_callback(lambda _: session.close())

@@ -44,12 +44,8 @@ def _actor(request: Any) -> Actor | None:
         return None
     actor = None
     if scheme.lower() == "bearer" and token.strip():
-        connection = request.environ.get("commerce.connection")
-        if connection is not None:
+        with request.registry.engine.connect() as connection:
             actor = authenticate(connection, token.strip(), request.now)
-        else:
-            with request.registry.engine.connect() as connection:
-                actor = authenticate(connection, token.strip(), request.now)
     if actor is None:
         request.authentication_failure = "The token is unknown, expired or revoked."
     else:
