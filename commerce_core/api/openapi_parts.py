@@ -29,8 +29,8 @@ PARAMETERS: Json = {
     "CartToken": {
         "name": "X-Cart-Token",
         "in": "header",
-        "description": "Whose holds and orders these are, for a guest: any secret that the client has chosen. Not looked "
-        "at when there is a bearer token.",
+        "description": "Whose holds and orders these are, for a guest: any secret that the client has chosen. Not "
+        "looked at when there is a bearer token.",
         "schema": {"type": "string", "minLength": 16, "maxLength": 256, "examples": ["guest-3f9a1c5e7b2d4860"]},
     },
     "AcceptLanguage": {

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-
 _MEMBERS = {"type", "title", "status", "detail", "instance"}
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
-from commerce_core.api.problems import InvalidInput
-
 INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
 T = TypeVar("T")
 
 
@@ -77,15 +75,17 @@ class CursorQuery(Query):
     limit: int = Field(default=50, ge=1, le=100, description="How many at a time.")
     cursor: Text | None = Field(default=None, max_length=64, description="`meta.next_cursor` of the page before.")
 
+    @field_validator("cursor")
+    @classmethod
+    def _is_ours(cls, cursor: str | None) -> str | None:
+        if cursor is not None:
+            decode_cursor(cursor)
+        return cursor
+
     @property
     def after(self) -> UUID | None:
-        """The id of the last row of the page before. Raises InvalidInput for a cursor that we did not make."""
-        if self.cursor is None:
-            return None
-        try:
-            return UUID(bytes=base64.b64decode(self.cursor.encode("ascii") + b"==", altchars=b"-_", validate=True))
-        except (ValueError, binascii.Error):
-            raise InvalidInput.field("cursor", "invalid_cursor", "is not a cursor of this list") from None
+        """The id of the last row of the page before."""
+        return None if self.cursor is None else decode_cursor(self.cursor)
 
 
 class CursorMeta(Output):
@@ -129,6 +129,14 @@ def page_of(path: str, query: PageQuery, data: Sequence[Any], total: int) -> dic
 
 def encode_cursor(last_id: UUID) -> str:
     return base64.urlsafe_b64encode(last_id.bytes).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str) -> UUID:
+    """The id in a cursor. Raises PydanticCustomError for one that we did not make."""
+    try:
+        return UUID(bytes=base64.b64decode(cursor.encode("ascii") + b"==", altchars=b"-_", validate=True))
+    except ValueError:
+        raise PydanticCustomError("invalid_cursor", "is not a cursor of this list") from None
 
 
 def cursor_list_of(path: str, query: CursorQuery, rows: Sequence[Any], next_id: UUID | None) -> dict[str, Any]:

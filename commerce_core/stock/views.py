@@ -10,7 +10,7 @@ from commerce_core.accounts.permissions import Permission
 from commerce_core.api.endpoints import api_view, json_response, path_id, render, replay
 from commerce_core.api.idempotency import KeyedRequest, StoredAnswer
 from commerce_core.api.problems import IdempotencyKeyReused, InvalidInput, NotFound
-from commerce_core.api.schemas import CursorQuery, cursor_list_of
+from commerce_core.api.schemas import INT64_MAX, CursorQuery, cursor_list_of
 from commerce_core.database import uuid7
 from commerce_core.stock import queries, service
 from commerce_core.stock.desk import HoldRequest
@@ -239,7 +239,8 @@ def list_movements(request: Any, query: CursorQuery) -> Any:
     """The ledger of one variant, newest first."""
     variant_id = path_id(request)
     _level(request, variant_id)
-    before = None if query.after is None else query.after.int
+    # A cursor of another list means nothing here, but does no harm.
+    before = None if query.after is None else min(query.after.int, INT64_MAX)
     movements, more = queries.list_movements(request.db, variant_id, before=before, limit=query.limit)
     rows = [MovementOut.model_validate(movement, from_attributes=True) for movement in movements]
     return cursor_list_of(request.path, query, rows, UUID(int=movements[-1].version) if more else None)

@@ -1,0 +1,1 @@
+"""How every endpoint behaves, and the reference that says so."""
