@@ -17,7 +17,7 @@ from commerce_core.accounts.permissions import GUEST, PERMISSIONS_OF_ROLE, Permi
 from commerce_core.testing import SignedIn
 
 # Routes that serve something else than endpoints, and why.
-OTHER_ROUTES: dict[str, str] = {}
+OTHER_ROUTES = {"demo_image": "the pictures of the demo catalogue"}
 
 
 def test_every_endpoint_names_a_permission(application: Any) -> None:
@@ -33,7 +33,7 @@ def test_every_route_serves_endpoints(application: Any) -> None:
 
 def test_every_view_belongs_to_an_endpoint(application: Any) -> None:
     views = [view["introspectable"] for view in application.registry.introspector.get_category("views")]
-    of_routes = [view for view in views if view["route_name"]]
+    of_routes = [view for view in views if view["route_name"] and view["route_name"] not in OTHER_ROUTES]
     assert len(of_routes) == len(application.registry.endpoints)
 
 

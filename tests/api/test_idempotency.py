@@ -114,9 +114,12 @@ def test_twins_have_one_effect(client: TestApp, application: Any, hold: Holder, 
     assert_stock_adds_up(engine)
 
 
-def test_while_its_twin_is_under_way_a_request_is_put_off(client: TestApp, hold: Holder, engine: Engine) -> None:
-    hold_id = hold()
+def test_while_its_twin_is_under_way_a_request_is_put_off(
+    sign_in: Callable[..., SignedIn], hold: Holder, engine: Engine
+) -> None:
+    buyer, hold_id = sign_in(), hold()
     with engine.begin() as twin:
         lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-        twin.execute(lock, {"name": "idempotency:guest:0:a-key"})  # somebody else's does not count
-        assert order(client, hold_id, "a-key").status_code == 201
+        twin.execute(lock, {"name": f"idempotency:user:{buyer.user_id}:a-key"})
+        assert_problem(order(buyer.client, hold_id, "a-key"), 409, "idempotency-key-in-use")
+        assert order(buyer.client, hold_id, "another-key").status_code == 201
