@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -43,6 +43,7 @@ class HoldAlreadyConverted(Conflict):
 
     slug = "hold-already-converted"
     title = "The hold has become an order already"
+    example: ClassVar[dict[str, Any]] = {"order_id": "01932c07-209c-7e3a-b6f4-5d2a8c9e1f70"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -30,6 +30,11 @@ class OutOfStock(Conflict):
 
     slug = "out-of-stock"
     title = "Not enough in stock"
+    example: ClassVar[dict[str, Any]] = {
+        "detail": "Only 1 available.",
+        "variant_id": "01932c07-209c-7e3a-b6f4-5d2a8c9e1f70",
+        "available": 1,
+    }
 
     def __init__(self, variant_id: UUID, available: int) -> None:
         available = max(0, available)
@@ -53,6 +58,7 @@ class HoldNotActive(Conflict):
 
     slug = "hold-not-active"
     title = "The hold is not active any more"
+    example: ClassVar[dict[str, Any]] = {"detail": "The hold is expired.", "state": "expired", "order_id": None}
 
     def __init__(self, hold: Hold, now: datetime) -> None:
         state = state_of(hold, now)
