@@ -32,10 +32,11 @@ _INSTANT = timedelta(minutes=1)
 
 
 class WrongOrderState(Conflict):
-    """The order is in a state from which this step is not allowed."""
+    """The order is in a state, `state`, from which this step is not allowed."""
 
     slug = "wrong-order-state"
     title = "The order's state does not allow this"
+    example: ClassVar[dict[str, Any]] = {"state": "cancelled"}
 
 
 class HoldAlreadyConverted(Conflict):

@@ -47,7 +47,11 @@ def _verify_manual(request: Any) -> None:
     problems=(InvalidSignature,),
 )
 def manual_webhook(request: Any, body: ManualEventIn) -> WebhookReceipt:
-    """The manual provider says that an order was paid, or that its payment failed. Safe to deliver many times."""
+    """The manual provider says that an order was paid, or that its payment failed. Safe to deliver many times.
+
+    Signed with the header `X-Webhook-Signature: sha256=...`, the HMAC-SHA256 of the raw body in hexadecimal, with the
+    secret `payments.manual_webhook_secret`.
+    """
     event = service.provider(request.registry, "manual").read(body)
     row, duplicate = service.receive_event(request.db, event, request.raw_body, now=request.now)
     return WebhookReceipt.model_construct(
