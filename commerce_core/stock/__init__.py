@@ -33,7 +33,7 @@ def _open_desk(registry: Any) -> HoldDesk:
     settings = registry.settings_object
 
     def publish(event: StockChanged, hold_ids: Sequence[UUID]) -> None:
-        log_event(event, hold_ids=hold_ids)
+        log_event(event, hold_ids=hold_ids or None)
         registry.bus.publish(event)
 
     return HoldDesk(registry.database_url, settings.sqlalchemy, settings.stock, registry.clock, publish)

@@ -150,16 +150,7 @@ class HoldDesk:
             if level is not None:
                 outcomes.update((request.id, request.answer) for request in chosen)
                 waiting = [request for request in waiting if request.id not in outcomes]
-                self._publish(
-                    StockChanged(
-                        variant_id=batch[0].variant_id,
-                        kind="hold",
-                        on_hand=level.on_hand,
-                        reserved=level.reserved,
-                        version=level.version,
-                    ),
-                    [request.id for request in chosen],
-                )
+                self._tell(batch[0].variant_id, "hold", level, [request.id for request in chosen])
                 if not waiting:
                     return
             now = self._clock.now()
@@ -167,6 +158,8 @@ class HoldDesk:
             if state is None or not state.sellable:
                 outcomes.update((request.id, UnknownVariant(request.variant_id)) for request in waiting)
                 return
+            if state.expired:
+                self._tell(batch[0].variant_id, "expire", state, [])
             if state.policy == "ignore" or state.allow_backorder:
                 chosen = waiting  # its policy was changed a moment ago
                 continue
@@ -178,6 +171,16 @@ class HoldDesk:
             if not waiting:
                 return
         outcomes.update((request.id, Unavailable()) for request in waiting)
+
+    def _tell(self, variant_id: UUID, kind: str, level: Any, hold_ids: Sequence[UUID]) -> None:
+        event = StockChanged(
+            variant_id=variant_id,
+            kind=kind,
+            on_hand=level.on_hand,
+            reserved=level.reserved,
+            version=level.version,
+        )
+        self._publish(event, hold_ids)
 
     def _answer_given_before(self, request: HoldRequest) -> Outcome | None:
         """What was answered to the same key, if it was used before."""
