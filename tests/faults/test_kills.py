@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, text
 from support.audit import assert_everything_adds_up, wait_until_all_has_lapsed
 from support.crowd import Crowd
-from support.processes import Shop, Web, running_shop, wait_until
+from support.processes import PATIENCE_SECONDS, Shop, Web, running_shop, wait_until
 
 from commerce_core import migrations
 from commerce_core.database import make_engine
@@ -89,21 +89,15 @@ def kill_a_worker(web: Web) -> None:
     random.Random(SEED).choice(web.workers).kill()
 
 
-def kill_a_server(web: Web) -> None:
-    """Its workers end with it; then its supervisor starts it again."""
+def kill_a_server(web: Web, *, with_workers: bool) -> None:
+    """Workers that are left end with their server; then its supervisor starts it again."""
     workers = web.workers
+    if with_workers:
+        for worker in workers:
+            worker.kill()
     web.kill()
-    psutil.wait_procs(workers)
-    web.start()
-    web.wait_until_ready()
-
-
-def kill_server_and_workers(web: Web) -> None:
-    workers = web.workers
-    for process in workers:
-        process.kill()
-    web.kill()
-    psutil.wait_procs(workers)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE_SECONDS)
+    assert not alive
     web.start()
     web.wait_until_ready()
 
@@ -116,9 +110,9 @@ def test_killed_web_processes_lose_nothing_that_a_buyer_was_told(
         for _ in range(ROUNDS):
             kill_a_worker(shop.web[0])
             is_served()
-            kill_a_server(shop.web[1])
+            kill_a_server(shop.web[1], with_workers=False)
             is_served()
-            kill_server_and_workers(shop.web[0])
+            kill_a_server(shop.web[0], with_workers=True)
             is_served()
     wait_until_all_has_lapsed(engine)
     assert crowd.told.broken > 0
