@@ -29,7 +29,7 @@ def verify(config: str) -> None:
     if discrepancies:
         click.echo(f"{len(discrepancies)} discrepancies.", err=True)
         sys.exit(1)
-    click.echo(f"The stock adds up: {len(RULES)} rules hold for every variant, hold and order line.")
+    click.echo(f"The stock adds up: {len(RULES)} rules hold for every variant, hold and order.")
 
 
 @stock.command()

@@ -131,6 +131,9 @@ class HoldDesk:
             if len(left) > 1:
                 return [self._serve([request])[0] for request in left]
             return [self._answer_given_before(left[0]) or Unavailable()]
+        if isinstance(error, psycopg.errors.NumericValueOutOfRange):
+            # More backorders than can be counted.
+            return [OutOfStock(request.variant_id, 0) for request in left]
         if isinstance(error, psycopg.OperationalError):
             if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
                 return self._outcomes_after_lost_connection(left)
@@ -342,10 +345,15 @@ class Combiner:
 
     def _lead(self, batch: list[_Ticket]) -> None:
         """Serve `batch`, then call the next one's first request to lead."""
+        outcomes: list[Outcome] = [Unavailable() for _ in batch]
         try:
             outcomes = self._serve([ticket.request for ticket in batch])
         except Exception as error:
             outcomes = [error] * len(batch)
+        finally:
+            self._hand_over(batch, outcomes)
+
+    def _hand_over(self, batch: list[_Ticket], outcomes: list[Outcome]) -> None:
         variant_id = batch[0].request.variant_id
         with self._lock:
             queue = self._queues[variant_id]

@@ -74,6 +74,15 @@ RULES = {
         FROM order_line AS line JOIN orders ON orders.id = line.order_id LEFT JOIN hold ON hold.id = line.hold_id
         WHERE orders.status IN ('pending', 'processing', 'completed')
             AND (hold.id IS NULL OR hold.state <> 'converted' OR hold.quantity <> line.quantity)""",
+    "a cancelled order keeps its stock": """
+        SELECT line.id, format('order %s, hold %s', orders.number, hold.state)
+        FROM order_line AS line JOIN orders ON orders.id = line.order_id JOIN hold ON hold.id = line.hold_id
+        WHERE orders.status = 'cancelled' AND hold.state = 'converted'""",
+    "money was taken, and there is neither an order nor a refund": """
+        SELECT payment.id, format('order %s is %s', orders.number, orders.status)
+        FROM payment JOIN orders ON orders.id = payment.order_id
+        WHERE payment.status = 'paid' AND orders.status IN ('pending', 'cancelled')
+            AND NOT EXISTS (SELECT FROM refund WHERE refund.payment_id = payment.id)""",
 }
 
 

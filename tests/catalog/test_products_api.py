@@ -150,7 +150,11 @@ def test_a_product_is_found_by_id_and_by_slug(client: TestApp) -> None:
     assert [variant["sku"] for variant in by_slug["variants"]] == ["TEE-0", "TEE-1"]
 
 
-@pytest.mark.parametrize("unknown", ["nothing", "0199f3a0-0000-7000-8000-000000000000", "%00", "a%00b", "%F0%9F%8D%8B", "x" * 3_000])
+@pytest.mark.parametrize(
+    "unknown",
+    ["nothing", "0199f3a0-0000-7000-8000-000000000000", "%00", "a%00b", "%F0%9F%8D%8B", "x" * 3_000],
+    ids=["slug", "id", "NUL", "NUL inside", "emoji", "long"],
+)
 def test_an_unknown_product_is_not_found(client: TestApp, unknown: str) -> None:
     client.get(f"{PRODUCTS}/{unknown}", status=404)
 

@@ -443,7 +443,7 @@ class Counter:
         self.open = threading.Event()
         self.busy = 0
         self.busiest = 0
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     def __call__(self, batch: Sequence[HoldRequest]) -> list[Outcome]:
         self.busy += 1
@@ -524,6 +524,15 @@ def test_a_leader_that_fails_wakes_everybody(
     combiner, variant_id = Combiner(counter, batch_size=2, wait_seconds=60), uuid7()
     requests = [ask(variant_id) for _ in range(4)]
     assert queue(combiner, requests) == [failure, *(request.answer for request in requests[1:])]
+    assert combiner._queues == {}
+
+
+def test_a_leader_that_is_ended_leaves_nobody_waiting(counter: Counter, ask: Callable[..., HoldRequest]) -> None:
+    counter.failure = SystemExit()
+    counter.open.set()
+    combiner, request = Combiner(counter, batch_size=2, wait_seconds=60), ask(uuid7())
+    with pytest.raises(SystemExit):
+        combiner.place(request)
     assert combiner._queues == {}
 
 

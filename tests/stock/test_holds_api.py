@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from webtest import TestApp
 
 from commerce_core.testing import SignedIn, StoppedClock, assert_stock_adds_up, concurrently
@@ -208,3 +208,12 @@ def test_a_bad_token_is_refused_even_where_none_is_needed(client: TestApp, make_
     answer = hold(client, make_variant(), headers={"Authorization": "Bearer nonsense"})
     assert answer.status_int == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_more_backorders_than_can_be_counted_are_refused(
+    client: TestApp, make_variant: MakeVariant, engine: Engine
+) -> None:
+    variant_id = make_variant(stock=0, allow_backorder=True)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE stock_level SET reserved = 2147483647"))
+    assert hold(client, variant_id).json["type"] == "/problems/out-of-stock"
