@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,15 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    shutil.copy(ROOT / "development.ini", tmp_path)
-    shop = Shop(tmp_path)
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="commerce-test-", ignore_cleanup_errors=True) as name:
+        shutil.copy(ROOT / "development.ini", name)
+        yield Path(name)
+
+
+@pytest.fixture
+def shop(folder: Path) -> Iterator[Shop]:
+    shop = Shop(folder)
     try:
         shop.wait_for("Shop ready")
         yield shop
@@ -37,7 +44,7 @@ def steps() -> list[tuple[str, str]]:
     ]
 
 
-def test_the_tour_works_as_written(shop: Shop, tmp_path: Path) -> None:
+def test_the_tour_works_as_written(shop: Shop, folder: Path) -> None:
     # What differs from a newcomer's terminal: the port, which must be free, and where `commerce` is installed.
     commerce = f"{sys.executable} -W ignore -m commerce_core.cli"
     script = "set -eu\n" + "\necho '<end of step>'\n".join(
@@ -45,8 +52,8 @@ def test_the_tour_works_as_written(shop: Shop, tmp_path: Path) -> None:
     )
     done = subprocess.run(
         ["bash", "-c", script],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,

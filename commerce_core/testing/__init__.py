@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,8 +70,18 @@ def clock() -> StoppedClock:
     return StoppedClock()
 
 
+@contextmanager
+def folder_for_postgres() -> Iterator[Path]:
+    """A temporary folder that PostgreSQL can reach, whoever runs the tests.
+
+    Not pytest's own: as root, PostgreSQL runs as another user, and every start of a pytest closes its folder to others.
+    """
+    with tempfile.TemporaryDirectory(prefix="commerce-test-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "postgres"
+
+
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database_url() -> Iterator[str]:
     """A migrated database: at `COMMERCE_TEST_DATABASE_URL` (which will be emptied!), else an embedded one."""
     given = os.environ.get("COMMERCE_TEST_DATABASE_URL")
 
@@ -79,7 +90,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         if given:
             yield resolve(given)
         else:
-            with embedded_postgres(Path(tmp_path_factory.mktemp("postgres"))) as url:
+            with folder_for_postgres() as folder, embedded_postgres(folder) as url:
                 yield url
 
     with server() as url:

@@ -21,7 +21,7 @@ from support.processes import PATIENCE_SECONDS, Shop, Web, running_shop, wait_un
 from commerce_core import migrations
 from commerce_core.database import make_engine
 from commerce_core.embedded import EmbeddedPostgres
-from commerce_core.testing import make_settings
+from commerce_core.testing import folder_for_postgres, make_settings
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
 ROUNDS = 20 if SOAK else 1
@@ -33,12 +33,13 @@ pytestmark = pytest.mark.skipif("COMMERCE_TEST_DATABASE_URL" in os.environ, reas
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+def database() -> Iterator[EmbeddedPostgres]:
     """A server that may be killed."""
-    server = EmbeddedPostgres(tmp_path / "postgres")
-    server.start()
-    yield server
-    server.stop(patience=0)
+    with folder_for_postgres() as folder:
+        server = EmbeddedPostgres(folder)
+        server.start()
+        yield server
+        server.stop(patience=0)
 
 
 @pytest.fixture
@@ -73,6 +74,9 @@ def shopping(crowd: Crowd) -> Iterator[Callable[[], None]]:
     try:
         is_served()
         yield is_served
+    except BaseException:
+        crowd.insists = False  # what it waits for may never come back
+        raise
     finally:
         crowd.going_home = True
         thread.join()
