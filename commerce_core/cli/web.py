@@ -18,7 +18,6 @@ CONNECTIONS_PER_WORKER = 2048
 LISTEN_BACKLOG = 2048
 # A worker that was killed lets go of the port after its last request.
 PORT_PATIENCE_SECONDS = 3.0
-STOP_SECONDS = 15
 
 
 @click.command()
@@ -34,7 +33,7 @@ def web(config: Path, host: str, port: int, workers: int, threads: int) -> None:
     from granian.log import LogLevels
 
     from commerce_core.settings import load_settings
-    from commerce_core.wsgi import CONFIG_VARIABLE
+    from commerce_core.wsgi import CONFIG_VARIABLE, STOP_SECONDS
 
     load_settings(config)  # says what is wrong once, not once for each worker
     claim_port(host, port, patience=PORT_PATIENCE_SECONDS)
