@@ -47,4 +47,5 @@ def main(parts: tuple[str, ...], seconds: float) -> None:
             engine.dispose()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -46,8 +46,8 @@ class DatabaseSettings(Section):
     """`sqlalchemy.*`: the database and how patient we are with it. Time-outs in milliseconds unless named otherwise."""
 
     url: str
-    pool_size: int = Field(default=8, ge=1, le=200)
-    max_overflow: int = Field(default=8, ge=0, le=200)
+    pool_size: int = Field(default=6, ge=1, le=200)
+    max_overflow: int = Field(default=0, ge=0, le=200)
     pool_timeout_seconds: float = Field(default=5.0, gt=0)
     connect_timeout_seconds: int = Field(default=5, ge=1)
     statement_timeout_ms: int = Field(default=10_000, ge=1)
