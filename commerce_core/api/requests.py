@@ -17,6 +17,8 @@ from commerce_core.api.problems import BodyTooLarge, MalformedRequest, Problem
 from commerce_core.money import negotiate_locale
 
 _log = structlog.get_logger("commerce.request")
+# Asked every few seconds by whoever watches; only their failures are worth a line.
+_PROBES = ("healthz", "readyz")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -93,14 +95,14 @@ def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Calla
         started = time.perf_counter()
         response = handler(request)
         response.headers["X-Request-ID"] = request.id
-        if log_requests:
-            route = request.matched_route
+        route = request.matched_route.name if request.matched_route is not None else None
+        if log_requests and not (route in _PROBES and response.status_code < 400):
             _log.info(
                 "request",
                 request_id=request.id,
                 method=request.method,
                 path=request.environ.get("PATH_INFO", ""),
-                route=route.name if route is not None else None,
+                route=route,
                 status=response.status_code,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
                 actor=request.__dict__.get("actor_name"),

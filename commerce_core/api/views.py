@@ -28,6 +28,12 @@ _CONTENT_SECURITY_POLICY = (
 )
 
 
+@api_view(route_name="home", request_method="GET", permission=Permission.PUBLIC)
+def home(request: Any) -> Response:
+    """Nothing to see here: whoever opens the address in a browser is sent to the reference."""
+    return Response(status=302, location=request.route_path("docs"))
+
+
 @api_view(route_name="openapi", request_method="GET", permission=Permission.PUBLIC)
 def openapi(request: Any) -> Response:
     """This API as an OpenAPI 3.1 document."""
@@ -105,6 +111,7 @@ def _described(kind: type[Problem]) -> dict[str, Any]:
 
 def includeme(config: Configurator) -> None:
     config.registry.kept_pages = {}
+    config.add_route("home", "/")
     config.add_route("healthz", "/healthz")
     config.add_route("readyz", "/readyz")
     config.add_route("openapi", f"{API_PREFIX}/openapi.json")

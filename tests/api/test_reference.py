@@ -140,3 +140,7 @@ def test_the_commands_can_be_pasted_into_a_shell(client: TestApp) -> None:
         words = shlex.split(command.replace("&#34;", '"').replace("&#39;", "'").replace("\\\n", ""))
         if "--json" in words:
             json.loads(words[words.index("--json") + 1])
+
+
+def test_the_shops_own_address_leads_to_the_reference(client: TestApp) -> None:
+    assert client.get("/", status=302).location.endswith("/api/v1/docs")
