@@ -83,7 +83,6 @@ def test_an_address_that_is_not_utf8_is_malformed(send: Callable[..., Response],
 @pytest.mark.parametrize(
     "address",
     [
-        "/",
         "/api/v1",
         "/api/v1/nothing",
         "/api/v2/products",
