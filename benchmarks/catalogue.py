@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select, text
 
 from benchmarks import load
 from benchmarks.server import web_server
+from commerce_core.catalog.models import VISIBLE, Product
 from commerce_core.demo.bulk import load_bulk
 
 SIZES = (1_000, 100_000)
@@ -41,7 +42,7 @@ def workloads(engine: Engine, size: int) -> dict[str, list[bytes]]:
     """Requests by what they measure; each list is drawn from at random."""
     chance = random.Random(size)
     with engine.connect() as connection:
-        slugs = connection.scalars(text("SELECT slug FROM product ORDER BY random() LIMIT 500")).all()
+        slugs = connection.scalars(select(Product.slug).where(text(VISIBLE)).order_by(func.random()).limit(500)).all()
         categories = connection.scalars(text("SELECT slug FROM category")).all()
     pages = [chance.randint(1, size // 24) for _ in range(500)]
 
