@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import orjson
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from commerce_core.settings import LogSettings
 
@@ -36,7 +39,12 @@ def configure_logging(settings: LogSettings) -> None:
         )
     else:
         structlog.configure(
-            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())],
+            processors=[
+                *shared,
+                structlog.dev.ConsoleRenderer(
+                    colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+                ),
+            ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=structlog.PrintLoggerFactory(sys.stdout),
             cache_logger_on_first_use=True,
@@ -46,6 +54,22 @@ def configure_logging(settings: LogSettings) -> None:
     root.setLevel(max(level, logging.INFO))
     for noisy in ("alembic", "txn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its class where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+@contextmanager
+def each_by_itself(kind: str, name: object) -> Iterator[None]:
+    """One of many things to do: if it fails, that is logged, and the others are done all the same."""
+    try:
+        yield
+    except OperationalError:
+        raise  # the database is away: the others would fail, too
+    except Exception as error:
+        structlog.get_logger("commerce.scheduler").error("failed", kind=kind, id=str(name), exc_info=error)
 
 
 class _StructlogHandler(logging.Handler):

@@ -11,8 +11,10 @@ class Permission(StrEnum):
     PUBLIC = "public"
     HOLD_CREATE = "hold:create"
     HOLD_READ_ALL = "hold:read-all"
+    HOLD_MANAGE = "hold:manage"
     ORDER_CREATE = "order:create"
     ORDER_READ_ALL = "order:read-all"
+    ORDER_MANAGE = "order:manage"
     STOCK_READ = "stock:read"
     STOCK_WRITE = "stock:write"
 
@@ -21,7 +23,9 @@ GUEST = frozenset({Permission.PUBLIC, Permission.HOLD_CREATE, Permission.ORDER_C
 CUSTOMER = GUEST
 STAFF = CUSTOMER | {
     Permission.HOLD_READ_ALL,
+    Permission.HOLD_MANAGE,
     Permission.ORDER_READ_ALL,
+    Permission.ORDER_MANAGE,
     Permission.STOCK_READ,
     Permission.STOCK_WRITE,
 }

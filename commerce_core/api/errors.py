@@ -25,6 +25,7 @@ from commerce_core.api.problems import (
     Unauthorized,
     Unavailable,
 )
+from commerce_core.log import first_line
 
 _log = structlog.get_logger("commerce.error")
 
@@ -86,14 +87,14 @@ def on_error(error: Exception, request: Any) -> Response:
     """Anything else. A database that is away is 503; the rest is our fault, logged in full and told in general."""
     if is_unavailable(error):
         if not is_error_retryable(request, error):
-            _log.warning("unavailable", request_id=request.id, error=str(error).splitlines()[0])
+            _log.warning("unavailable", request_id=request.id, error=first_line(error))
         return problem_response(Unavailable(), request)
     _log.error("unexpected error", request_id=request.id, exc_info=error)
     return problem_response(Problem(), request)
 
 
 def log_retry(event: IBeforeRetry) -> None:
-    _log.info("retry", request_id=event.request.id, error=str(event.exception).splitlines()[0])
+    _log.info("retry", request_id=event.request.id, error=first_line(event.exception))
 
 
 def includeme(config: Configurator) -> None:

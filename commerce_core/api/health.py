@@ -12,6 +12,7 @@ from commerce_core.accounts.permissions import Permission
 from commerce_core.api.endpoints import api_view
 from commerce_core.api.problems import Problem
 from commerce_core.api.schemas import Output
+from commerce_core.log import first_line
 
 _log = structlog.get_logger("commerce.health")
 
@@ -58,7 +59,7 @@ def readyz(request: Any) -> dict[str, Any]:
     except migrations.MigrationsPending as pending:
         checks["migrations"] = str(pending)
     except Exception as error:
-        _log.warning("not ready", error=str(error).splitlines()[0])
+        _log.warning("not ready", error=first_line(error))
         checks.update(database="unreachable", migrations="unknown")
     if set(checks.values()) != {"ok"}:
         raise NotReady(checks)

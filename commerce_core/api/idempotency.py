@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import CursorResult, delete, select, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from commerce_core.api.models import IdempotencyKey
@@ -38,8 +39,9 @@ class KeyedRequest:
             return None
         if not _KEY.fullmatch(key):
             raise InvalidInput.field("Idempotency-Key", "invalid_key", "must be 1 to 255 visible ASCII characters")
-        # Two guests without a token may choose the same key, so theirs counts per address.
-        actor = request.owner or f"address:{request.client_addr}"
+        # Guests without a token are told apart by the socket's address (not by what a header says of it) and the key:
+        # it should be one that nobody hits upon, such as a UUID.
+        actor = request.owner or f"address:{request.environ.get('REMOTE_ADDR', '')}"
         fingerprint = hashlib.sha256(b"\n".join([request.method.encode(), request.path.encode(), request.raw_body]))
         return cls(actor, key, fingerprint.digest(), request.now)
 
@@ -75,9 +77,13 @@ def claim(session: Session, keyed: KeyedRequest) -> StoredAnswer | None:
 
 
 def remember(session: Session, keyed: KeyedRequest, status: int, body: bytes) -> None:
-    """Store the answer; it is committed with the effect, or not at all."""
-    session.add(
-        IdempotencyKey(
+    """Store the answer; it is committed with the effect, or not at all.
+
+    Raises IdempotencyKeyInUse if the key has been used for a hold meanwhile, which takes no lock.
+    """
+    stored = session.execute(
+        insert(IdempotencyKey)
+        .values(
             actor=keyed.actor,
             key=keyed.key,
             fingerprint=keyed.fingerprint,
@@ -85,8 +91,11 @@ def remember(session: Session, keyed: KeyedRequest, status: int, body: bytes) ->
             body=body,
             created_at=keyed.created_at,
         )
+        .on_conflict_do_nothing()
     )
-    session.flush()
+    assert isinstance(stored, CursorResult)
+    if not stored.rowcount:
+        raise IdempotencyKeyInUse()
 
 
 def forget_old_keys(session: Session, now: datetime, hours: int) -> int:

@@ -44,8 +44,12 @@ class Problem(Exception):
         }
 
 
+# More are of no use to anybody, and an answer should not be larger than its question.
+MOST_ERRORS = 100
+
+
 class InvalidInput(Problem):
-    """The request was understood, but fields in it are wrong. `errors` lists every one of them."""
+    """The request was understood, but fields in it are wrong. `errors` lists them all (the first hundred)."""
 
     slug = "invalid-input"
     title = "The input is not valid"
@@ -62,8 +66,9 @@ class InvalidInput(Problem):
     }
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
-        fields = ", ".join(dict.fromkeys(error["field"] for error in errors))
-        super().__init__(f"Please correct: {fields}.", errors=errors)
+        named = list(dict.fromkeys(error["field"][:100] for error in errors))
+        more = ", ..." if len(named) > 20 else ""
+        super().__init__(f"Please correct: {', '.join(named[:20])}{more}.", errors=errors[:MOST_ERRORS])
 
     @classmethod
     def field(cls, field: str, code: str, message: str) -> InvalidInput:

@@ -44,16 +44,18 @@ class CommerceGroup(click.Group):
             return super().invoke(ctx)
         except Exception as error:
             if isinstance(error, _user_errors()):
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException(str(error).partition("\n(Background on this error")[0]) from error
             raise
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
+    from sqlalchemy.exc import OperationalError
+
     from commerce_core.embedded import EmbeddedPostgresError
     from commerce_core.migrations import MigrationsPending
     from commerce_core.settings import SettingsError
 
-    return (SettingsError, EmbeddedPostgresError, MigrationsPending)
+    return (SettingsError, EmbeddedPostgresError, MigrationsPending, OperationalError)
 
 
 @click.group(cls=CommerceGroup, context_settings={"help_option_names": ["-h", "--help"]})

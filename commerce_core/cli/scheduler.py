@@ -11,6 +11,7 @@ import click
 import structlog
 
 from commerce_core.cli.shop import Shop, config_argument, open_shop
+from commerce_core.log import first_line
 
 _log = structlog.get_logger("commerce.scheduler")
 
@@ -34,7 +35,7 @@ def run_tasks(tasks: dict[str, Callable[[datetime], int]], now: datetime) -> Non
         try:
             done = task(now)
         except Exception as error:
-            _log.warning("task failed", task=name, error=str(error).splitlines()[0])
+            _log.warning("task failed", task=name, error=first_line(error))
         else:
             if done:
                 _log.info("task done", task=name, count=done)
@@ -42,15 +43,13 @@ def run_tasks(tasks: dict[str, Callable[[datetime], int]], now: datetime) -> Non
 
 def make_tasks(shop: Shop, stop: Callable[[], bool] = lambda: False) -> dict[str, Callable[[datetime], int]]:
     """What is done in each round: a name, and a function that says how many things it did."""
-    from types import SimpleNamespace
-
     from commerce_core.api.idempotency import forget_old_keys
+    from commerce_core.application import make_configurator
     from commerce_core.database import transaction
-    from commerce_core.payments.provider import ManualProvider
     from commerce_core.payments.sweep import expire_orders, retry_unmatched
     from commerce_core.stock.sweep import sweep_holds
 
-    registry = SimpleNamespace(payment_providers={"manual": ManualProvider(None)})
+    registry = make_configurator(shop.settings, clock=shop.clock).registry
 
     def forget_keys(now: datetime) -> int:
         with transaction(shop.engine) as session:

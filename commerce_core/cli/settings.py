@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 from pydantic import SecretStr
 
@@ -23,7 +25,13 @@ def show(config: str) -> None:
     for section in CoreSettings.model_fields:
         for key, value in getattr(loaded, section):
             shown = "********" if isinstance(value, SecretStr) else value
+            if key == "url":
+                shown = _without_password(value)
             click.echo(f"{section}.{key} = {'' if shown is None else shown}")
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=://)([^/@]*?):[^@]*@", r"\1:********@", url)
 
 
 @settings.command()

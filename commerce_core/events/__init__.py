@@ -161,8 +161,14 @@ def log_event(event: Event, **context: Any) -> None:
     """One structured line for a thing that really happened."""
     facts = {field.name: getattr(event, field.name) for field in fields(event)} | context
     structlog.get_logger(_LOGGERS[type(event)]).info(
-        type(event).__name__, **{name: value for name, value in facts.items() if value is not None}
+        type(event).__name__, **{name: _plain(value) for name, value in facts.items() if value is not None}
     )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, UUID) else value
 
 
 def includeme(config: Configurator) -> None:

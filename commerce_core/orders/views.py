@@ -117,7 +117,7 @@ def visible_order(request: Any, *, lock: bool = False) -> Order:
     if order is not None:
         # A number may be read over somebody's shoulder; only an id is secret.
         mine = order.owner == request.owner if order.owner is not None else not by_number
-        if mine or request.has_permission(Permission.ORDER_READ_ALL):
+        if mine or request.has_permission(Permission.ORDER_MANAGE if lock else Permission.ORDER_READ_ALL):
             return order
     raise NotFound("There is no such order.")
 

@@ -147,7 +147,7 @@ def _apply_paid(session: Session, order: Order, event: ProviderEvent, *, now: da
     payment.status = "paid"
     payment.paid_at = now
     payment.provider_reference = event.provider_reference
-    if not orders.mark_paid(session, order, now=now, actor=event.provider):
+    if not orders.mark_paid(session, order, now=now, actor=event.provider) and payment.amount:
         _owe_refund(session, order, payment, reason="paid after it had lapsed, and the stock is gone", now=now)
     return None
 

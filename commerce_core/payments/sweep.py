@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
+from commerce_core.log import each_by_itself
 from commerce_core.orders.service import expire_order, lapsed_order_ids
 from commerce_core.payments.service import cancel_open_payments, retry_event, unmatched_event_ids
 
@@ -24,7 +25,7 @@ def expire_orders(engine: Engine, *, now: datetime, stop: Callable[[], bool] = l
             lapsed = lapsed_order_ids(session, now=now, limit=_AT_A_TIME)
         expired = 0
         for order_id in lapsed:
-            with transaction(engine) as session:
+            with each_by_itself("order", order_id), transaction(engine) as session:
                 order = expire_order(session, order_id, now=now)
                 if order is not None:
                     cancel_open_payments(session, order)
@@ -41,6 +42,6 @@ def retry_unmatched(engine: Engine, registry: Any, *, now: datetime) -> int:
         events = unmatched_event_ids(session, now=now, limit=_AT_A_TIME)
     matched = 0
     for event_id in events:
-        with transaction(engine) as session:
+        with each_by_itself("webhook event", event_id), transaction(engine) as session:
             matched += retry_event(session, registry, event_id, now=now)
     return matched

@@ -33,10 +33,12 @@ from commerce_core.database import RETRYABLE_SQLSTATES
 from commerce_core.events import StockChanged
 from commerce_core.settings import DatabaseSettings, StockSettings
 from commerce_core.stock.service import OutOfStock, UnknownVariant
-from commerce_core.stock.statements import RECLAIM, TAKE, TAKE_WITH_KEYS
+from commerce_core.stock.statements import RECLAIM, RECLAIM_LIMIT, TAKE, TAKE_WITH_KEYS
 
 # How often a batch is tried while others take what it was about to take.
 _ROUNDS = 10
+# How often a request asks for more lapsed holds to be given back before it is answered.
+_RECLAIM_ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class HoldDesk:
             outcome = refusal
         if request.keyed is not None and isinstance(outcome, (OutOfStock, UnknownVariant)):
             # A repeat gets the answer of the first time, whatever has been sold since.
-            outcome = self._answer_given_before(request) or outcome
+            outcome = self._answers_given_before([request]).get(request.id, outcome)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -127,10 +129,15 @@ class HoldDesk:
 
     def _outcomes_after(self, error: Exception, left: Sequence[HoldRequest], attempts: int) -> list[Outcome]:
         if isinstance(error, psycopg.errors.UniqueViolation):
-            # One of the keys was used before.
-            if len(left) > 1:
+            # Some of the keys were used before: those requests get their answers, and the others go on together.
+            given = self._answers_given_before(left)
+            others = [request for request in left if request.id not in given]
+            if given:
+                given |= zip((r.id for r in others), self._serve(others) if others else [], strict=True)
+                return [given[request.id] for request in left]
+            if len(left) > 1:  # twins in one batch
                 return [self._serve([request])[0] for request in left]
-            return [self._answer_given_before(left[0]) or Unavailable()]
+            return [Unavailable()]
         if isinstance(error, psycopg.errors.NumericValueOutOfRange):
             # More backorders than can be counted.
             return [OutOfStock(request.variant_id, 0) for request in left]
@@ -148,7 +155,7 @@ class HoldDesk:
     ) -> None:
         """Fill in `outcomes`, each as soon as it is certain."""
         waiting = chosen = list(batch)
-        for _ in range(_ROUNDS):
+        for rounds in range(_ROUNDS + _RECLAIM_ROUNDS):
             level = take(cursor, chosen) if chosen else None
             if level is not None:
                 outcomes.update((request.id, request.answer) for request in chosen)
@@ -163,6 +170,9 @@ class HoldDesk:
                 return
             if state.expired:
                 self._tell(batch[0].variant_id, "expire", state, [])
+            if state.expired >= RECLAIM_LIMIT and rounds < _RECLAIM_ROUNDS:
+                chosen = fitting(waiting, state.on_hand - state.reserved)
+                continue  # there may be more to give back
             if state.policy == "ignore" or state.allow_backorder:
                 chosen = waiting  # its policy was changed a moment ago
                 continue
@@ -185,23 +195,31 @@ class HoldDesk:
         )
         self._publish(event, hold_ids)
 
-    def _answer_given_before(self, request: HoldRequest) -> Outcome | None:
-        """What was answered to the same key, if it was used before."""
-        keyed = request.keyed
-        assert keyed is not None
+    def _answers_given_before(self, requests: Sequence[HoldRequest]) -> dict[UUID, Outcome]:
+        """What was answered to the same keys, by request, for those that were used before."""
+        keyed = [(request.id, request.keyed) for request in requests if request.keyed is not None]
+        if not keyed:
+            return {}
         try:
             with self._cursor() as cursor:
-                row = cursor.execute(
-                    "SELECT fingerprint, status, body FROM idempotency_key WHERE actor = %s AND key = %s",
-                    (keyed.actor, keyed.key),
-                ).fetchone()
+                rows = cursor.execute(
+                    "SELECT actor, key, fingerprint, status, body FROM idempotency_key"
+                    " JOIN unnest(%s::text[], %s::text[]) AS asked (actor, key) USING (actor, key)",
+                    ([key.actor for _, key in keyed], [key.key for _, key in keyed]),
+                ).fetchall()
         except (psycopg.OperationalError, PoolTimeout):
-            return Unavailable()
-        if row is None:
-            return None
-        if row.fingerprint != keyed.fingerprint:
-            return IdempotencyKeyReused(f"The key {keyed.key!r} was used before with another path or body.")
-        return StoredAnswer(row.status, row.body)
+            return {request_id: Unavailable() for request_id, _ in keyed}
+        stored = {(row.actor, row.key): row for row in rows}
+        answers: dict[UUID, Outcome] = {}
+        for request_id, key in keyed:
+            row = stored.get((key.actor, key.key))
+            if row is not None:
+                answers[request_id] = (
+                    StoredAnswer(row.status, row.body)
+                    if row.fingerprint == key.fingerprint
+                    else IdempotencyKeyReused(f"The key {key.key!r} was used before with another path or body.")
+                )
+        return answers
 
     def _outcomes_after_lost_connection(self, batch: Sequence[HoldRequest]) -> list[Outcome]:
         """The statement was committed, or it was not: ask on a new connection. A hold nobody hears of lapses."""

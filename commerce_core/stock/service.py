@@ -22,7 +22,7 @@ from commerce_core.api.problems import Conflict, NotFound
 from commerce_core.database import uuid7
 from commerce_core.events import StockChanged, emit
 from commerce_core.stock.models import Hold, StockLevel
-from commerce_core.stock.statements import MOVE, RECLAIM, TAKE
+from commerce_core.stock.statements import MOVE, RECLAIM, RECLAIM_LIMIT, TAKE
 
 
 class OutOfStock(Conflict):
@@ -124,6 +124,8 @@ def place_hold(
         state = _run(session, RECLAIM, {"variant_id": variant_id, "now": now})
         if state is None or not state.sellable:
             raise UnknownVariant(variant_id)
+        while state.expired >= RECLAIM_LIMIT:
+            state = _run(session, RECLAIM, {"variant_id": variant_id, "now": now})
         level = _run(session, TAKE, parameters)
         if level is None:
             raise OutOfStock(variant_id, state.on_hand - state.reserved)

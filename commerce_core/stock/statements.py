@@ -7,6 +7,9 @@ holds, then levels by ascending variant id.
 
 from __future__ import annotations
 
+# How many lapsed holds one statement gives back: it must be done within the time-out, and is run again for more.
+RECLAIM_LIMIT = 2_000
+
 SELLABLE = """
     EXISTS (
         SELECT FROM variant JOIN product ON product.id = variant.product_id
@@ -57,13 +60,13 @@ _TAKEN = " SELECT on_hand, reserved, version, policy, allow_backorder FROM taken
 TAKE = _TAKE + _TAKEN
 TAKE_WITH_KEYS = _TAKE + _KEYS + _TAKEN
 
-# Give back what a variant's lapsed holds had reserved, and say how things stand: no row for an unknown variant.
-# Holds that another transaction is busy with are left to it.
+# Give back what a variant's lapsed holds had reserved (at most RECLAIM_LIMIT of them), and say how things stand: no
+# row for an unknown variant. Holds that another transaction is busy with are left to it.
 RECLAIM = f"""
 WITH lapsed AS (
     SELECT id FROM hold
     WHERE variant_id = %(variant_id)s AND state = 'active' AND expires_at <= %(now)s
-    ORDER BY id FOR UPDATE SKIP LOCKED
+    ORDER BY expires_at LIMIT {RECLAIM_LIMIT} FOR UPDATE SKIP LOCKED
 ), expired AS (
     UPDATE hold SET state = 'expired', closed_at = %(now)s FROM lapsed WHERE hold.id = lapsed.id
     RETURNING hold.id, hold.reserved, hold.owner

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
+from commerce_core.log import each_by_itself
 from commerce_core.stock.models import Hold
 from commerce_core.stock.service import reclaim_expired
 
@@ -28,7 +29,7 @@ def sweep_holds(engine: Engine, *, now: datetime, stop: Callable[[], bool] = lam
             ).all()
         swept = 0
         for variant_id in variants:
-            with transaction(engine) as session:
+            with each_by_itself("variant", variant_id), transaction(engine) as session:
                 swept += reclaim_expired(session, variant_id, now=now)
         total += swept
         if not swept:

@@ -81,7 +81,7 @@ RULES = {
     "money was taken, and there is neither an order nor a refund": """
         SELECT payment.id, format('order %s is %s', orders.number, orders.status)
         FROM payment JOIN orders ON orders.id = payment.order_id
-        WHERE payment.status = 'paid' AND orders.status IN ('pending', 'cancelled')
+        WHERE payment.status = 'paid' AND payment.amount > 0 AND orders.status IN ('pending', 'cancelled')
             AND NOT EXISTS (SELECT FROM refund WHERE refund.payment_id = payment.id)""",
 }
 

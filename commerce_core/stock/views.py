@@ -250,7 +250,9 @@ def _hold(request: Any, *, lock: bool = False) -> Hold:
     """The hold in the path, if it is the requester's to see. Raises NotFound."""
     hold = service.get_hold(request.db, path_id(request), lock=lock)
     mine = hold is not None and (hold.owner is None or hold.owner == request.owner)
-    if hold is None or not (mine or request.has_permission(Permission.HOLD_READ_ALL)):
+    if hold is None or not (
+        mine or request.has_permission(Permission.HOLD_MANAGE if lock else Permission.HOLD_READ_ALL)
+    ):
         raise NotFound("There is no such hold.")
     return hold
 

@@ -119,3 +119,10 @@ def test_a_task_of_the_scheduler_that_fails_does_not_stop_the_others(
     tasks = make_tasks(Shop(settings, database_url, engine, clock))
     run_tasks({"fail": fail, **tasks, "last": lambda _now: done.append("last") or 0}, clock.now())
     assert done == ["last"]
+
+
+def test_the_databases_password_is_masked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMERCE_SQLALCHEMY__URL", "postgresql://shop:hunter22@db.example/shop")
+    output = run("settings", "show").output
+    assert "sqlalchemy.url = postgresql://shop:********@db.example/shop" in output
+    assert "hunter22" not in output

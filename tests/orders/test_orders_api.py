@@ -181,8 +181,8 @@ def test_the_history_of_an_order_is_kept(client: TestApp, make_variant: MakeVari
 
 def test_orders_are_idempotent_by_key(client: TestApp, make_variant: MakeVariant) -> None:
     body = {"hold_id": hold(client, make_variant())}
-    first = client.post_json("/api/v1/orders", body, headers={"Idempotency-Key": "o-1"})
-    again = client.post_json("/api/v1/orders", body, headers={"Idempotency-Key": "o-1"})
+    first = client.post_json("/api/v1/orders", body, headers={"Idempotency-Key": "order-1-of-this-guest"})
+    again = client.post_json("/api/v1/orders", body, headers={"Idempotency-Key": "order-1-of-this-guest"})
     assert (first.status_int, again.status_int, first.body) == (201, 201, again.body)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
+from commerce_core.payments import sweep
 from commerce_core.payments.models import Payment, Refund, WebhookEvent
 from commerce_core.payments.provider import ManualProvider
 from commerce_core.payments.sweep import expire_orders, retry_unmatched
@@ -245,3 +246,31 @@ def test_an_open_payment_is_gone_on_with_not_doubled(client: TestApp, order: Cal
     for _ in range(2):
         client.post_json(f"/api/v1/orders/{placed['id']}/payments", {"provider": "manual"}, status=201)
     assert len(show(client, placed)["payments"]) == 1
+
+
+def test_one_order_that_cannot_be_cancelled_does_not_keep_the_others(
+    client: TestApp, order: Callable[..., Any], engine: Engine, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, healthy = order(), order()
+    cancel = sweep.cancel_open_payments
+
+    def fail(session: Session, placed: Any) -> None:
+        assert str(placed.id) != broken["id"]
+        cancel(session, placed)
+
+    monkeypatch.setattr(sweep, "cancel_open_payments", fail)
+    clock.tick(hours=1)
+    assert expire_orders(engine, now=clock.now()) == 1
+    assert [show(client, placed)["status"] for placed in (broken, healthy)] == ["pending", "cancelled"]
+
+
+def test_a_free_order_paid_late_owes_nothing(
+    client: TestApp, order: Callable[..., Any], make_variant: MakeVariant, engine: Engine, clock: StoppedClock
+) -> None:
+    variant_id = make_variant(stock=1, price_amount=0)
+    late = order(variant_id)
+    clock.tick(hours=1)
+    expire_orders(engine, now=clock.now())
+    order(variant_id)
+    assert webhook(client, late["id"]).json["state"] == "processed"
+    assert_stock_adds_up(engine)

@@ -80,7 +80,7 @@ def test_an_idempotency_key_gives_the_same_hold_again(
     client: TestApp, make_variant: MakeVariant, engine: Engine
 ) -> None:
     variant_id = make_variant(stock=5)
-    key = {"Idempotency-Key": "checkout-1"}
+    key = {"Idempotency-Key": "checkout-1-of-this-guest"}
     first, again = hold(client, variant_id, 2, headers=key), hold(client, variant_id, 2, headers=key)
     assert first.body == again.body
     assert again.headers["Idempotent-Replayed"] == "true"
@@ -93,7 +93,7 @@ def test_an_idempotency_key_of_a_refused_hold_may_be_used_again(
     client: TestApp, make_variant: MakeVariant, clock: StoppedClock
 ) -> None:
     variant_id = make_variant(stock=1)
-    key = {"Idempotency-Key": "checkout-1"}
+    key = {"Idempotency-Key": "checkout-1-of-this-guest"}
     hold(client, variant_id)
     assert hold(client, variant_id, headers=key).status_int == 409
     clock.tick(minutes=3)
@@ -105,7 +105,7 @@ def test_twins_with_one_key_take_stock_once(
 ) -> None:
     variant_id = make_variant(stock=10)
     answers: list[Any] = concurrently(
-        [lambda: hold(TestApp(application), variant_id, headers={"Idempotency-Key": "k"})] * 12
+        [lambda: hold(TestApp(application), variant_id, headers={"Idempotency-Key": "a-key-that-is-long-enough"})] * 12
     )
     assert {answer.status_int for answer in answers} == {201}
     assert len({answer.json["id"] for answer in answers}) == 1
@@ -217,3 +217,52 @@ def test_more_backorders_than_can_be_counted_are_refused(
     with engine.begin() as connection:
         connection.execute(text("UPDATE stock_level SET reserved = 2147483647"))
     assert hold(client, variant_id).json["type"] == "/problems/out-of-stock"
+
+
+def test_what_a_header_says_of_the_address_does_not_open_anothers_answer(
+    client: TestApp, make_variant: MakeVariant
+) -> None:
+    """The socket's address counts, and a header of any length does no harm."""
+    variant_id = make_variant(stock=5)
+    key = {"Idempotency-Key": "k" * 255}
+    mine = hold(client, variant_id, headers=key, extra_environ={"REMOTE_ADDR": "203.0.113.7"})
+    forged = hold(
+        client,
+        variant_id,
+        headers=key | {"X-Forwarded-For": "203.0.113.7"},
+        extra_environ={"REMOTE_ADDR": "198.51.100.1"},
+    )
+    assert (mine.status_int, forged.status_int) == (201, 201)
+    assert mine.json["id"] != forged.json["id"]
+    assert hold(client, variant_id, headers=key | {"X-Forwarded-For": uuid4().hex * 250}).status_int == 201
+
+
+def test_more_lapsed_holds_than_one_statement_gives_back_are_given_back(
+    client: TestApp, make_variant: MakeVariant, engine: Engine, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant_id = make_variant(stock=2_500)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "WITH held AS (INSERT INTO hold (id, variant_id, quantity, reserved, created_at, expires_at)"
+                " SELECT gen_random_uuid(), :id, 1, 1, :now, :now FROM generate_series(1, 2500) RETURNING id),"
+                " moved AS (INSERT INTO stock_movement (variant_id, version, kind, on_hand_delta, reserved_delta,"
+                " on_hand_after, reserved_after, hold_id) SELECT :id, 1 + n, 'hold', 0, 1, 2500, n, id"
+                " FROM (SELECT id, row_number() OVER () AS n FROM held) AS numbered)"
+                " UPDATE stock_level SET reserved = 2500, version = 2501 WHERE variant_id = :id"
+            ),
+            {"id": variant_id, "now": clock.now()},
+        )
+    assert hold(client, variant_id, 2_500).status_int == 201
+    assert_stock_adds_up(engine)
+
+
+def test_a_permission_to_read_everything_does_not_allow_to_change_it(
+    client: TestApp, sign_in: Callable[..., SignedIn], make_variant: MakeVariant
+) -> None:
+    owner = sign_in().client
+    address = f"/api/v1/holds/{hold(owner, make_variant()).json['id']}"
+    reader = sign_in("staff", abilities=["hold:create", "hold:read-all"]).client
+    reader.get(address, status=200)
+    reader.delete(address, status=404)
+    sign_in("staff").client.delete(address, status=204)
