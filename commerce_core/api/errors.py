@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
-import psycopg_pool
 import structlog
 from pyramid.config import Configurator
 from pyramid.exceptions import PredicateMismatch, URLDecodeError
@@ -38,7 +37,7 @@ _CONFLICT_SQLSTATES = ("40001", "40P01")
 
 def is_unavailable(error: BaseException | None) -> bool:
     """Whether a database error means "not now" rather than "never"."""
-    if isinstance(error, (PoolTimeout, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)):
+    if isinstance(error, PoolTimeout):
         return True
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:

@@ -47,7 +47,7 @@ def make_tasks(shop: Shop, stop: Callable[[], bool] = lambda: False) -> dict[str
     from commerce_core.application import make_configurator
     from commerce_core.database import transaction
     from commerce_core.payments.sweep import expire_orders, retry_unmatched
-    from commerce_core.stock.sweep import sweep_holds
+    from commerce_core.stock.sweep import serve_waiting_backorders, sweep_holds
 
     registry = make_configurator(shop.settings, clock=shop.clock).registry
 
@@ -57,6 +57,7 @@ def make_tasks(shop: Shop, stop: Callable[[], bool] = lambda: False) -> dict[str
 
     return {
         "expire holds": lambda now: sweep_holds(shop.engine, now=now, stop=stop),
+        "serve backorders": lambda now: serve_waiting_backorders(shop.engine, now=now),
         "expire orders": lambda now: expire_orders(shop.engine, now=now, stop=stop),
         "retry unmatched webhooks": lambda now: retry_unmatched(shop.engine, registry, now=now),
         "forget idempotency keys": _every(timedelta(minutes=10), forget_keys),

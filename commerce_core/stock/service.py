@@ -223,7 +223,16 @@ def receive_stock(
         reason=reason,
         order_id=order_id,
     )
-    # Asked with the level locked: a payment that found too little has committed, one to come finds these units.
+    serve_backorders(session, variant_id, now=now, actor=actor)
+
+
+def serve_backorders(session: Session, variant_id: UUID, *, now: datetime, actor: str | None = None) -> int:
+    """Sell what is on hand to the paid backorders that wait for it, oldest first; how many were served.
+
+    Locks the level first: a payment that found too little has committed then, and one to come finds these units. A hold
+    that somebody else is busy with is left out; the scheduler serves it later.
+    """
+    session.get_one(StockLevel, variant_id, with_for_update=True, populate_existing=True)
     awaiting = session.scalars(
         select(Hold)
         .where(Hold.variant_id == variant_id, Hold.awaiting_stock, Hold.sold_at.is_(None), Hold.state == "converted")
@@ -232,6 +241,7 @@ def receive_stock(
     ).all()
     for hold in awaiting:
         sell_holds(session, [hold], now=now, actor=actor)
+    return sum(hold.sold_at is not None for hold in awaiting)
 
 
 def adjust_stock(

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
 from commerce_core.log import each_by_itself
-from commerce_core.stock.models import Hold
-from commerce_core.stock.service import reclaim_expired
+from commerce_core.stock.models import Hold, StockLevel
+from commerce_core.stock.service import reclaim_expired, serve_backorders
 
 _VARIANTS_AT_A_TIME = 200
 
@@ -35,3 +35,21 @@ def sweep_holds(engine: Engine, *, now: datetime, stop: Callable[[], bool] = lam
         if not swept:
             break
     return total
+
+
+def serve_waiting_backorders(engine: Engine, *, now: datetime) -> int:
+    """Serve paid backorders whose units are there: those that a delivery had to leave out. How many were served."""
+    with Session(engine) as session:
+        variants = session.scalars(
+            select(Hold.variant_id)
+            .join(StockLevel, StockLevel.variant_id == Hold.variant_id)
+            .where(Hold.awaiting_stock, Hold.sold_at.is_(None), Hold.state == "converted")
+            .where(StockLevel.on_hand >= Hold.reserved)
+            .distinct()
+            .limit(_VARIANTS_AT_A_TIME)
+        ).all()
+    served = 0
+    for variant_id in variants:
+        with each_by_itself("variant", variant_id), transaction(engine) as session:
+            served += serve_backorders(session, variant_id, now=now, actor="scheduler")
+    return served

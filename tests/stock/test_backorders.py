@@ -14,6 +14,7 @@ from commerce_core.database import transaction
 from commerce_core.orders.service import OrderDetails, lock_order, mark_paid, place_order
 from commerce_core.stock.models import Hold, StockLevel
 from commerce_core.stock.service import place_hold, receive_stock
+from commerce_core.stock.sweep import serve_waiting_backorders
 from commerce_core.testing import StoppedClock, assert_stock_adds_up
 
 HOUR = timedelta(hours=1)
@@ -68,4 +69,20 @@ def test_a_backorder_that_is_too_large_for_a_delivery_goes_on_waiting(
         assert (hold.sold_at, hold.awaiting_stock) == (None, True)
         level = session.get_one(StockLevel, variant_id)
         assert (level.on_hand, level.reserved) == (4, 5)
+    assert_stock_adds_up(engine)
+
+
+def test_a_backorder_that_was_busy_when_the_goods_came_is_served_by_the_scheduler(
+    engine: Engine, clock: StoppedClock, variant_id: UUID, buy: Callable[[int], UUID]
+) -> None:
+    hold_id = buy(3)
+    with transaction(engine) as busy:
+        busy.get_one(Hold, hold_id, with_for_update=True)
+        with transaction(engine) as session:
+            receive_stock(session, variant_id, 10, now=clock.now())
+    assert serve_waiting_backorders(engine, now=clock.now()) == 1
+    assert serve_waiting_backorders(engine, now=clock.now()) == 0
+    with Session(engine) as session:
+        level = session.get_one(StockLevel, variant_id)
+        assert (level.on_hand, level.reserved) == (7, 0)
     assert_stock_adds_up(engine)

@@ -238,7 +238,7 @@ def test_what_a_header_says_of_the_address_does_not_open_anothers_answer(
 
 
 def test_more_lapsed_holds_than_one_statement_gives_back_are_given_back(
-    client: TestApp, make_variant: MakeVariant, engine: Engine, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    client: TestApp, make_variant: MakeVariant, engine: Engine, clock: StoppedClock
 ) -> None:
     variant_id = make_variant(stock=2_500)
     with engine.begin() as connection:
