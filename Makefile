@@ -1,4 +1,4 @@
-# Everything is done through these targets; `make` alone lists them. Nothing outside this folder is changed.
+# Everything is done through these targets; `make` alone lists them.
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
