@@ -35,10 +35,9 @@ from commerce_core.settings import DatabaseSettings, StockSettings
 from commerce_core.stock.service import OutOfStock, UnknownVariant
 from commerce_core.stock.statements import RECLAIM, RECLAIM_LIMIT, TAKE, TAKE_WITH_KEYS
 
-# How often a batch is tried while others take what it was about to take.
-_ROUNDS = 10
-# How often a request asks for more lapsed holds to be given back before it is answered.
-_RECLAIM_ROUNDS = 20
+# How often a batch is tried, while others take what it was about to take or there are more lapsed holds to give back.
+# After that it is answered 503, never "sold out": what was given back stays so, and the next try goes on from there.
+_ROUNDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class HoldDesk:
     ) -> None:
         """Fill in `outcomes`, each as soon as it is certain."""
         waiting = chosen = list(batch)
-        for rounds in range(_ROUNDS + _RECLAIM_ROUNDS):
+        for _ in range(_ROUNDS):
             level = take(cursor, chosen) if chosen else None
             if level is not None:
                 outcomes.update((request.id, request.answer) for request in chosen)
@@ -170,7 +169,7 @@ class HoldDesk:
                 return
             if state.expired:
                 self._tell(batch[0].variant_id, "expire", state, [])
-            if state.expired >= RECLAIM_LIMIT and rounds < _RECLAIM_ROUNDS:
+            if state.expired >= RECLAIM_LIMIT:
                 chosen = fitting(waiting, state.on_hand - state.reserved)
                 continue  # there may be more to give back
             if state.policy == "ignore" or state.allow_backorder:
