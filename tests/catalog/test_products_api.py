@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from webtest import TestApp
 from commerce_core.catalog.models import Product
 from commerce_core.catalog.schemas import ListedProduct, ProductDetail, ProductPage
 from commerce_core.database import transaction
+from commerce_core.demo.bulk import load_bulk
 from commerce_core.testing import count_sql
 
 PRODUCTS = "/api/v1/products"
@@ -244,3 +246,18 @@ def test_the_number_of_statements_does_not_depend_on_the_page_size(
     assert statements("include=variants&per_page=1") == statements("include=variants&per_page=12") == 3
     assert statements("per_page=12") == 2
     assert statements("include=variants&category=x&brand=y&page=2") <= 4
+
+
+def test_a_page_takes_at_most_four_statements_however_many_products_there_are(
+    application: Any, client: TestApp, engine: Engine
+) -> None:
+    counts = []
+    for size in (10, 100_000 if os.environ.get("COMMERCE_SOAK") else 2_000):
+        load_bulk(engine, size, seed=1, now=application.registry.clock.now())
+        product = get_page(client, "per_page=1")["data"][0]
+        category, brand = product["category"]["slug"], product["brand"]["slug"]
+        with count_sql(application.registry.engine) as sent:
+            page = get_page(client, f"include=variants&per_page=24&category={category}&brand={brand}")
+        assert page["data"]
+        counts.append(len(sent))
+    assert counts == [4, 4]
