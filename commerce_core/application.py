@@ -19,6 +19,7 @@ ROOMS = (
     "commerce_core.database",
     "commerce_core.events",
     "commerce_core.api",
+    "commerce_core.audit",
     "commerce_core.accounts",
     "commerce_core.catalog",
     "commerce_core.stock",

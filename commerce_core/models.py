@@ -2,6 +2,8 @@
 
 from commerce_core.accounts.models import ApiToken, User
 from commerce_core.api.models import IdempotencyKey
+from commerce_core.audit.models import AuditEntry
+from commerce_core.carts.models import Cart, CartLine
 from commerce_core.catalog.models import Brand, Category, Product, Variant
 from commerce_core.orders.models import Order, OrderAdjustment, OrderEvent, OrderLine
 from commerce_core.payments.models import Payment, Refund, WebhookEvent
@@ -9,7 +11,10 @@ from commerce_core.stock.models import Hold, StockLevel, StockMovement
 
 __all__ = [
     "ApiToken",
+    "AuditEntry",
     "Brand",
+    "Cart",
+    "CartLine",
     "Category",
     "Hold",
     "IdempotencyKey",

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from pyramid.config import Configurator
 from pyramid.response import Response
 
+from commerce_core.accounts.permissions import CUSTOMER
 from commerce_core.api import idempotency
 from commerce_core.api.problems import (
     InvalidInput,
@@ -53,6 +54,7 @@ class Endpoint:
     cached: bool = False
     keyed: bool = False
     guard: Callable[[Any], None] | None = None
+    audited: bool = False
     problems: tuple[type[Problem], ...] = field(default=())
 
 
@@ -68,12 +70,14 @@ def api_view(
     cached: bool = False,
     keyed: bool | None = None,
     guard: Callable[[Any], None] | None = None,
+    audited: bool | None = None,
     problems: tuple[type[Problem], ...] = (),
 ) -> Callable[[View], View]:
     """Declare an endpoint.
 
     A POST takes idempotency keys unless `keyed` is False (it then sees to them itself). `guard(request)` is called
-    before anything of the request is parsed; it may raise a Problem.
+    before anything of the request is parsed; it may raise a Problem. What needs a permission that customers do not have
+    and is no GET must call `request.audit`, unless `audited` is False.
     """
 
     def decorate(function: View) -> View:
@@ -89,6 +93,7 @@ def api_view(
             cached=cached,
             keyed=request_method == "POST" if keyed is None else keyed,
             guard=guard,
+            audited=request_method != "GET" and permission not in CUSTOMER if audited is None else audited,
             problems=problems,
         )
 
@@ -140,14 +145,20 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
             raise InvalidInput([_unknown(name) for name in unknown])
         keyed = idempotency.KeyedRequest.of(request) if endpoint.keyed else None
         if keyed is None:
-            return present(endpoint, request, function(request, *arguments))
+            return work(request, arguments)
         stored = idempotency.claim(request.db, keyed)
         if stored is not None:
             return replay(stored)
-        response = present(endpoint, request, function(request, *arguments))
+        response = work(request, arguments)
         if response.status_code < 300:
             idempotency.remember(request.db, keyed, response.status_code, response.body)
         return response
+
+    def work(request: Any, arguments: list[Any]) -> Response:
+        result = function(request, *arguments)
+        if endpoint.audited and not request.is_audited:
+            raise RuntimeError(f"{function.__qualname__} has not called request.audit(...)")
+        return present(endpoint, request, result)
 
     view.__doc__ = function.__doc__
     view.__name__ = function.__name__

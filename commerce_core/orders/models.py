@@ -26,7 +26,11 @@ class Order(Base):
         one_of("status", "pending", "processing", "completed", "cancelled"),
         one_of("payment_status", "unpaid", "pending", "paid", "failed", "partially_refunded", "refunded"),
         one_of("fulfillment_status", "unfulfilled", "partial", "fulfilled", "returned"),
-        CheckConstraint("total = subtotal - discount_total + shipping_total + tax_total", name="totals_add_up"),
+        CheckConstraint(
+            "total = subtotal - discount_total + shipping_total + fee_total"
+            " + CASE WHEN prices_include_tax THEN 0 ELSE tax_total END",
+            name="totals_add_up",
+        ),
         CheckConstraint(
             "subtotal >= 0 AND discount_total >= 0 AND shipping_total >= 0 AND tax_total >= 0 AND total >= 0",
             name="money_not_negative",
@@ -39,7 +43,7 @@ class Order(Base):
     number: Mapped[str] = mapped_column(Text, unique=True)
     owner: Mapped[str | None] = mapped_column(Text)
     hold_id: Mapped[UUID | None] = mapped_column(ForeignKey("hold.id"), unique=True)
-    cart_id: Mapped[UUID | None] = mapped_column(unique=True)
+    cart_id: Mapped[UUID | None] = mapped_column(ForeignKey("cart.id"), unique=True)
     status: Mapped[str] = mapped_column(Text, default="pending")
     payment_status: Mapped[str] = mapped_column(Text, default="unpaid")
     fulfillment_status: Mapped[str] = mapped_column(Text, default="unfulfilled")
@@ -47,8 +51,14 @@ class Order(Base):
     subtotal: Mapped[MinorUnits]
     discount_total: Mapped[MinorUnits] = mapped_column(default=0)
     shipping_total: Mapped[MinorUnits] = mapped_column(default=0)
+    fee_total: Mapped[MinorUnits] = mapped_column(default=0, server_default="0")
     tax_total: Mapped[MinorUnits] = mapped_column(default=0)
+    # The tax is part of the other sums then, and not added to them.
+    prices_include_tax: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     total: Mapped[MinorUnits]
+    coupons: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    # How the price came about: see pricing/quote.py.
+    trace: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     customer: Mapped[dict[str, Any] | None]
     shipping_address: Mapped[dict[str, Any] | None]
     billing_address: Mapped[dict[str, Any] | None]
@@ -64,10 +74,16 @@ class Order(Base):
 
 
 class OrderLine(Base):
-    """A snapshot of what was bought, independent of what becomes of the product."""
+    """A snapshot of what was bought, independent of what becomes of the product.
+
+    `total` is before the line's discount; `tax_total` is the tax on what is left after it.
+    """
 
     __tablename__ = "order_line"
-    __table_args__ = (CheckConstraint("quantity > 0 AND total = unit_price * quantity", name="total"),)
+    __table_args__ = (
+        CheckConstraint("quantity > 0 AND total = unit_price * quantity", name="total"),
+        CheckConstraint("discount_total >= 0 AND discount_total <= total AND tax_total >= 0", name="parts"),
+    )
 
     id: Mapped[Id]
     order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"), index=True)
@@ -82,21 +98,30 @@ class OrderLine(Base):
     quantity: Mapped[int] = mapped_column(Integer)
     unit_price: Mapped[MinorUnits]
     total: Mapped[MinorUnits]
+    discount_total: Mapped[MinorUnits] = mapped_column(default=0, server_default="0")
+    tax_total: Mapped[MinorUnits] = mapped_column(default=0, server_default="0")
 
     order: Mapped[Order] = relationship(back_populates="lines")
 
 
 class OrderAdjustment(Base):
-    """A discount, shipping, fee or tax that is part of the total, and where it came from."""
+    """A discount, shipping, fee or tax that is part of the total, and where it came from.
+
+    The subtotal and all adjustments that are not `included` add up to the total. With `line_id`, it is about that line.
+    """
 
     __tablename__ = "order_adjustment"
 
     id: Mapped[Id]
     order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"), index=True)
+    line_id: Mapped[UUID | None] = mapped_column(ForeignKey("order_line.id"))
     kind: Mapped[str] = mapped_column(Text)
+    code: Mapped[str] = mapped_column(Text, default="", server_default="")
     label: Mapped[str] = mapped_column(Text)
     amount: Mapped[MinorUnits]
     source: Mapped[str] = mapped_column(Text)
+    # Tax that the prices include already.
+    included: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     trace: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
 
 

@@ -205,10 +205,11 @@ def return_stock(request: Any, body: WriteOffIn) -> LevelOut:
 def damage_stock(request: Any, body: WriteOffIn) -> LevelOut:
     """Write off units that cannot be sold. What is reserved cannot be written off."""
     variant_id = path_id(request)
+    before = _level(request, variant_id)
     service.damage_stock(
         request.db, variant_id, body.quantity, now=request.now, actor=request.actor.name, reason=body.reason
     )
-    return _level(request, variant_id)
+    return _audited(request, "damage", before, body.reason)
 
 
 @api_view(
@@ -222,10 +223,11 @@ def damage_stock(request: Any, body: WriteOffIn) -> LevelOut:
 def adjust_stock(request: Any, body: AdjustIn) -> LevelOut:
     """Set what is on hand to what was counted."""
     variant_id = path_id(request)
+    before = _level(request, variant_id)
     service.adjust_stock(
         request.db, variant_id, body.on_hand, now=request.now, actor=request.actor.name, reason=body.reason
     )
-    return _level(request, variant_id)
+    return _audited(request, "adjust", before, body.reason)
 
 
 @api_view(
@@ -273,7 +275,20 @@ def _levels(request: Any, query: CursorQuery, which: Any) -> Any:
 
 def _receive(request: Any, quantity: int, reason: str | None, kind: str) -> LevelOut:
     variant_id = path_id(request)
+    before = _level(request, variant_id)
     service.receive_stock(
         request.db, variant_id, quantity, now=request.now, actor=request.actor.name, reason=reason, kind=kind
     )
-    return _level(request, variant_id)
+    return _audited(request, kind, before, reason)
+
+
+def _audited(request: Any, kind: str, before: LevelOut, reason: str | None) -> LevelOut:
+    """The level as it is now, with a line in the audit log."""
+    after = _level(request, before.variant_id)
+    request.audit(
+        f"stock.{kind}",
+        f"variant:{before.variant_id}",
+        before=before.model_dump(),
+        after={**after.model_dump(), "reason": reason},
+    )
+    return after

@@ -1,0 +1,1 @@
+"""Pricing: what a basket costs, stage by stage, and why."""
