@@ -9,6 +9,7 @@ API_PREFIX = "/api/v1"
 
 def includeme(config: Configurator) -> None:
     config.include(".requests")
+    config.include(".limits")
     config.include(".errors")
     config.include(".endpoints")
     config.include(".views")

@@ -55,6 +55,7 @@ class Endpoint:
     keyed: bool = False
     guard: Callable[[Any], None] | None = None
     audited: bool = False
+    limit: str | None = "default"
     problems: tuple[type[Problem], ...] = field(default=())
 
 
@@ -71,13 +72,15 @@ def api_view(
     keyed: bool | None = None,
     guard: Callable[[Any], None] | None = None,
     audited: bool | None = None,
+    limit: str | None = "default",
     problems: tuple[type[Problem], ...] = (),
 ) -> Callable[[View], View]:
     """Declare an endpoint.
 
     A POST takes idempotency keys unless `keyed` is False (it then sees to them itself). `guard(request)` is called
     before anything of the request is parsed; it may raise a Problem. What needs a permission that customers do not have
-    and is no GET must call `request.audit`, unless `audited` is False.
+    and is no GET must call `request.audit`, unless `audited` is False. `limit` is the rate limit that a request counts
+    for, one of the settings `limits.*`, or None for none.
     """
 
     def decorate(function: View) -> View:
@@ -94,6 +97,7 @@ def api_view(
             keyed=request_method == "POST" if keyed is None else keyed,
             guard=guard,
             audited=request_method != "GET" and permission not in CUSTOMER if audited is None else audited,
+            limit=limit,
             problems=problems,
         )
 

@@ -159,6 +159,19 @@ class IdempotencyKeyInUse(Problem):
     status = 409
 
 
+class TooManyRequests(Problem):
+    """Too many requests of this kind have come from you, or about this account. Try again after Retry-After seconds."""
+
+    slug = "too-many-requests"
+    title = "Too many requests"
+    status = 429
+
+    def __init__(self, retry_after: int) -> None:
+        """`retry_after` in seconds."""
+        seconds = "1 second" if retry_after == 1 else f"{retry_after} seconds"
+        super().__init__(f"Try again in {seconds}.", headers={"Retry-After": str(retry_after)})
+
+
 class Unavailable(Problem):
     """The shop cannot answer just now, because its database is away or too busy. Nothing was done; try again."""
 
