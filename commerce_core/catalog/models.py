@@ -3,6 +3,7 @@
 A product carries a summary of its variants (`price_amount`, `facets` ...), so that every list, filter and sort is
 served by an index on one table. `service.refresh_summaries` writes it; call it after changing variants.
 `sellable_variants` is the exception: a trigger on `stock_level` keeps it in the transaction that moves the stock.
+`version` counts the edits of a row: it is what the ETag of a resource says to staff.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Category(Base):
     name: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text, default="", server_default="")
     position: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    version: Mapped[int] = mapped_column(Integer, default=1, server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -44,6 +46,7 @@ class Brand(Base):
     id: Mapped[Id]
     slug: Mapped[str] = mapped_column(Text, unique=True)
     name: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(Integer, default=1, server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -78,6 +81,7 @@ class Product(Base):
     # Which list is read from which index: docs/catalogue.md.
     __table_args__ = (
         one_of("status", "draft", "active", "archived"),
+        CheckConstraint("char_length(tax_class) BETWEEN 1 AND 50", name="tax_class"),
         Index("ix_product_newest", text("published_at DESC"), text("id DESC"), postgresql_where=text(VISIBLE)),
         _list_index("price", "price_amount", "id"),
         # The name itself is carried, because PostgreSQL does not read it back out of lower(name).
@@ -111,6 +115,8 @@ class Product(Base):
     attributes: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     is_featured: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     popularity: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    tax_class: Mapped[str] = mapped_column(Text, default="standard", server_default="standard")
+    version: Mapped[int] = mapped_column(Integer, default=1, server_default="1")
     published_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -158,6 +164,7 @@ class Variant(Base):
     weight_grams: Mapped[int | None]
     position: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     is_default: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    version: Mapped[int] = mapped_column(Integer, default=1, server_default="1")
     deleted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())

@@ -70,7 +70,7 @@ _PRODUCT_BY_SLUG = text(_PRODUCTS + _ONE_VISIBLE.format(which="slug = :slug"))
 _VARIANTS = text("""
 SELECT product_id, json_agg(json_build_array(
     id, sku, name, currency, price_amount, compare_at_amount, attributes, weight_grams, is_default,
-    on_hand, reserved, policy, allow_backorder, low_stock_threshold, version
+    on_hand, reserved, policy, allow_backorder, low_stock_threshold, stock_level.version
 ) ORDER BY position, id) AS variants
 FROM variant JOIN stock_level ON variant_id = id
 WHERE product_id = ANY(:product_ids) AND deleted_at IS NULL

@@ -66,7 +66,8 @@ RULES = {
         SELECT product.id, format('%s, counted %s', product.sellable_variants, coalesce(count.sellable, 0))
         FROM product LEFT JOIN (
             SELECT product_id, count(*) AS sellable FROM stock_level JOIN variant ON variant.id = variant_id
-            WHERE policy = 'ignore' OR allow_backorder OR on_hand > reserved GROUP BY product_id
+            WHERE deleted_at IS NULL AND (policy = 'ignore' OR allow_backorder OR on_hand > reserved)
+            GROUP BY product_id
         ) AS count ON count.product_id = product.id
         WHERE product.sellable_variants <> coalesce(count.sellable, 0)""",
     "an order's line has no stock": """
