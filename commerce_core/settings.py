@@ -9,16 +9,34 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import plaster
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from limits import parse_many
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from commerce_core.price_tables import Amounts, TaxRates, parse_amounts, parse_tax_rates
 
 ENVIRONMENT_PREFIX = "COMMERCE_"
 # Keys of Pyramid and its add-ons, which read them themselves.
 FOREIGN_SECTIONS = frozenset({"pyramid", "tm", "retry", "debugtoolbar"})
+# Secrets that somebody else has chosen, so that we cannot ask for better ones.
+GIVEN_SECRETS = frozenset({"mail.password"})
 PLACEHOLDERS = ("development", "changeme", "change-me", "example", "placeholder", "secret", "xxx")
 
 
@@ -34,6 +52,42 @@ class Section(BaseModel):
     """A group of settings with a common prefix. Frozen; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _has_token(link: str) -> str:
+    if "{token}" not in link:
+        raise ValueError("must say where the code goes: {token}")
+    return link
+
+
+LinkWithToken = Annotated[str, AfterValidator(_has_token)]
+
+
+def _words(value: Any) -> Any:
+    """A list is written with commas or blanks between its words."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", value):
+        raise ValueError(f"{value!r} is no origin; write it as https://shop.example, in lower case and without a path")
+    return value
+
+
+def _rates(value: str) -> str:
+    if value and value != "off":
+        try:
+            parse_many(value)
+        except ValueError:
+            raise ValueError("write it as 10/minute; 50/hour, or off") from None
+    return value
+
+
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_words)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_words)]
+Rates = Annotated[str, AfterValidator(_rates)]
+AmountsByCurrency = Annotated[Amounts, PlainValidator(parse_amounts)]
+TaxTable = Annotated[TaxRates, PlainValidator(parse_tax_rates)]
 
 
 class CommerceSettings(Section):
@@ -70,11 +124,48 @@ class StockSettings(Section):
     lock_timeout_ms: int = Field(default=1_000, ge=1)
 
 
+class CartSettings(Section):
+    """`carts.*`: how much a cart takes, how long it lasts, and whether it keeps stock. See docs/carts.md."""
+
+    days: int = Field(default=30, ge=1, le=3_650)
+    keep_days: int = Field(default=90, ge=1, le=3_650)
+    max_lines: int = Field(default=100, ge=1, le=1_000)
+    max_quantity_per_line: int = Field(default=1_000, ge=1, le=1_000_000)
+    reserve_on_add: bool = False
+    hold_seconds: int = Field(default=900, ge=1, le=86_400)
+
+
 class OrderSettings(Section):
     """`orders.*`."""
 
     payment_seconds: int = Field(default=1_800, ge=1)
     require_customer: bool = False
+
+
+class ShippingSettings(Section):
+    """`shipping.*`: one flat price for a delivery, by currency, and from which goods total on it is free."""
+
+    flat: AmountsByCurrency = Amounts()
+    free_from: AmountsByCurrency = Amounts()
+
+
+class TaxSettings(Section):
+    """`tax.*`: the tax table, and how tax is rounded. See docs/pricing.md."""
+
+    rates: TaxTable = TaxRates()
+    prices_include_tax: bool = False
+    rounding: Literal["line", "order"] = "line"
+    round_half: Literal["up", "even"] = "up"
+    shipping_class: str = Field(default="standard", min_length=1, max_length=50)
+    # Where a basket goes that does not say where.
+    default_country: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
+    default_region: str | None = Field(default=None, max_length=20)
+
+    @model_validator(mode="after")
+    def _region_has_a_country(self) -> Self:
+        if self.default_region is not None and self.default_country is None:
+            raise ValueError("tax.default_region needs tax.default_country")
+        return self
 
 
 class PaymentSettings(Section):
@@ -83,11 +174,84 @@ class PaymentSettings(Section):
     manual_webhook_secret: SecretStr | None = None
 
 
+class AccountSettings(Section):
+    """`accounts.*`: passwords, tokens, and the codes that are sent by mail. See docs/accounts.md."""
+
+    token_days: int = Field(default=90, ge=1, le=3_650)
+    registration_hours: int = Field(default=24, ge=1, le=720)
+    reset_minutes: int = Field(default=60, ge=1, le=10_080)
+    invitation_hours: int = Field(default=72, ge=1, le=720)
+    # argon2id; the least that OWASP advises.
+    password_memory_kib: int = Field(default=19_456, ge=8, le=4_194_304)
+    password_passes: int = Field(default=2, ge=1, le=100)
+    password_lanes: int = Field(default=1, ge=1, le=16)
+    hash_concurrency: int = Field(default=2, ge=1, le=64)
+    hash_wait_seconds: float = Field(default=5.0, gt=0)
+    # Where the shop's front end takes a code: https://shop.example/confirm#{token}. Without, mails show the bare code.
+    registration_url: LinkWithToken | None = None
+    reset_url: LinkWithToken | None = None
+    email_url: LinkWithToken | None = None
+
+
+class MailSettings(Section):
+    """`mail.*`: how mail leaves the shop."""
+
+    transport: Literal["console", "smtp"] = "console"
+    sender: str = Field(default="shop@localhost", pattern=r"^[^@\s]+@[^@\s]+$")
+    shop_name: str = Field(default="Shop", min_length=1, max_length=100)
+    templates: str | None = None
+    host: str | None = None
+    port: int = Field(default=587, ge=1, le=65_535)
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    username: str | None = None
+    password: SecretStr | None = None
+    timeout_seconds: float = Field(default=10.0, gt=0, le=60)
+    keep_days: int = Field(default=30, ge=1)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.transport == "smtp" and self.host is None:
+            raise ValueError("mail.host is required with mail.transport = smtp")
+        if self.templates is not None and not Path(self.templates).is_dir():
+            raise ValueError(f"mail.templates: there is no folder {self.templates}")
+        return self
+
+
 class ApiSettings(Section):
     """`api.*`: how every JSON endpoint behaves."""
 
     max_body_bytes: int = Field(default=1_048_576, ge=1_024)
     idempotency_hours: int = Field(default=24, ge=1)
+    trusted_proxies: Networks = ()
+    allowed_origins: Origins = ()
+
+
+with warnings.catch_warnings():
+    # Any class has a `register` for abstract base classes, which nobody needs here.
+    warnings.filterwarnings("ignore", "Field name .register. .* shadows an attribute", UserWarning)
+
+    class LimitSettings(Section):
+        """`limits.*`: how often one client may ask, by what it asks for. `off`: as often as it likes."""
+
+        exempt: Networks = ()
+        default: Rates = "600/minute"
+        failed_authentication: Rates = "60/minute"
+        login: Rates = "10/minute; 50/hour"
+        login_account: Rates = "10 per 15 minutes; 30/hour"
+        register: Rates = "5/minute; 20/hour"
+        password_reset: Rates = "5/minute; 20/hour"
+        webhook: Rates = "1200/minute"
+        hold: Rates = "120/minute"
+        lookup: Rates = "10/minute; 60/hour"
+        coupon: Rates = "20/minute; 100/hour"
+
+
+class RedisSettings(Section):
+    """`redis.*`: where processes share what need not outlive them. Without a URL each keeps it to itself."""
+
+    url: str | None = None
+    connect_timeout_ms: int = Field(default=200, ge=1)
+    timeout_ms: int = Field(default=200, ge=1)
 
 
 class SchedulerSettings(Section):
@@ -110,9 +274,16 @@ class CoreSettings(Section):
     commerce: CommerceSettings = CommerceSettings()
     sqlalchemy: DatabaseSettings
     stock: StockSettings = StockSettings()
+    carts: CartSettings = CartSettings()
     orders: OrderSettings = OrderSettings()
+    shipping: ShippingSettings = ShippingSettings()
+    tax: TaxSettings = TaxSettings()
     payments: PaymentSettings = PaymentSettings()
+    accounts: AccountSettings = AccountSettings()
+    mail: MailSettings = MailSettings()
     api: ApiSettings = ApiSettings()
+    limits: LimitSettings = LimitSettings()
+    redis: RedisSettings = RedisSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     log: LogSettings = LogSettings()
 
@@ -151,7 +322,7 @@ def parse_settings(raw: Mapping[str, Any], environ: Mapping[str, str] = os.envir
     except ValidationError as error:
         problems += [_describe(detail) for detail in error.errors()]
     else:
-        problems += _placeholder_secrets(settings)
+        problems += _placeholder_secrets(settings) + _mail_that_goes_nowhere(settings)
         if not problems:
             return settings
     raise SettingsError(sorted(problems))
@@ -199,10 +370,17 @@ def _placeholder_secrets(settings: CoreSettings) -> list[str]:
     problems = []
     for section in CoreSettings.model_fields:
         for key, value in getattr(settings, section):
-            if isinstance(value, SecretStr):
+            if isinstance(value, SecretStr) and f"{section}.{key}" not in GIVEN_SECRETS:
                 text = value.get_secret_value()
                 if len(text) < 16 or any(word in text.lower() for word in PLACEHOLDERS):
                     problems.append(
                         f"{section}.{key}: is a placeholder or too short; use at least 16 random characters"
                     )
     return problems
+
+
+def _mail_that_goes_nowhere(settings: CoreSettings) -> list[str]:
+    """In production mail has to leave, and one-time codes must not stand in a log."""
+    if settings.commerce.environment == "production" and settings.mail.transport == "console":
+        return ["mail.transport: console is for development; use smtp"]
+    return []

@@ -119,17 +119,17 @@ def place_hold(
         "created_at": [now],
         "expires_at": [now + ttl],
     }
-    level = _run(session, TAKE, parameters)
+    level = run(session, TAKE, parameters)
     if level is None:
-        state = _run(session, RECLAIM, {"variant_id": variant_id, "now": now})
+        state = run(session, RECLAIM, {"variant_id": variant_id, "now": now})
         if state is None or not state.sellable:
             raise UnknownVariant(variant_id)
         while state.expired >= RECLAIM_LIMIT:
-            state = _run(session, RECLAIM, {"variant_id": variant_id, "now": now})
-        level = _run(session, TAKE, parameters)
+            state = run(session, RECLAIM, {"variant_id": variant_id, "now": now})
+        level = run(session, TAKE, parameters)
         if level is None:
             raise OutOfStock(variant_id, state.on_hand - state.reserved)
-    _tell(session, variant_id, "hold", level, hold_id=hold_id)
+    announce(session, variant_id, "hold", level, hold_id=hold_id)
     return hold_id
 
 
@@ -164,6 +164,22 @@ def convert_hold(session: Session, hold: Hold, order_id: UUID, *, now: datetime)
     hold.closed_at = now
     hold.order_id = order_id
     session.flush()
+
+
+def adopt_holds(session: Session, owner: str, new_owner: str, *, now: datetime, except_for: Iterable[UUID] = ()) -> int:
+    """Give the active holds of one owner to another; how many. Locks them, by ascending id."""
+    holds = session.scalars(
+        select(Hold)
+        .where(Hold.owner == owner, Hold.state == "active", Hold.expires_at > now)
+        .where(Hold.id.not_in(list(except_for)))
+        .order_by(Hold.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for hold in holds:
+        hold.owner = new_owner
+    session.flush()
+    return len(holds)
 
 
 def end_holds(
@@ -267,10 +283,10 @@ def damage_stock(
 
 def reclaim_expired(session: Session, variant_id: UUID, *, now: datetime) -> int:
     """Give back what a variant's lapsed holds had reserved; how many there were. Locks those holds and the level."""
-    state = _run(session, RECLAIM, {"variant_id": variant_id, "now": now})
+    state = run(session, RECLAIM, {"variant_id": variant_id, "now": now})
     if state is None or not state.expired:
         return 0
-    _tell(session, variant_id, "expire", state)
+    announce(session, variant_id, "expire", state)
     return int(state.expired)
 
 
@@ -289,7 +305,7 @@ def move_stock(
     if not moves:
         return
     try:
-        level = _run(
+        level = run(
             session,
             MOVE,
             {
@@ -312,7 +328,7 @@ def move_stock(
         raise StockConflict("That is more than can be counted (2,147,483,647).") from error
     if level is None:
         raise UnknownVariant(variant_id)
-    _tell(session, variant_id, moves[-1].kind, level, order_id=order_id)
+    announce(session, variant_id, moves[-1].kind, level, order_id=order_id)
 
 
 def _sale(hold: Hold) -> Move:
@@ -325,11 +341,12 @@ def _by_variant(holds: Iterable[Hold]) -> list[tuple[UUID, list[Hold]]]:
     return [(variant_id, list(group)) for variant_id, group in groupby(ordered, key=lambda hold: hold.variant_id)]
 
 
-def _run(session: Session, statement: str, parameters: dict[str, Any]) -> Any:
+def run(session: Session, statement: str, parameters: dict[str, Any]) -> Any:
+    """The row that one of statements.py answers, or None."""
     return session.connection().exec_driver_sql(statement, parameters).one_or_none()
 
 
-def _tell(
+def announce(
     session: Session,
     variant_id: UUID,
     kind: str,
@@ -338,7 +355,7 @@ def _tell(
     hold_id: UUID | None = None,
     order_id: UUID | None = None,
 ) -> None:
-    # The level may be in the session with figures from before.
+    """Emit that a variant's level has changed. A level that the session knows is read again when it is needed."""
     known = session.identity_map.get(session.identity_key(StockLevel, variant_id))
     if known is not None:
         session.expire(known)

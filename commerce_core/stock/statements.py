@@ -10,12 +10,13 @@ from __future__ import annotations
 # How many lapsed holds one statement gives back: it must be done within the time-out, and is run again for more.
 RECLAIM_LIMIT = 2_000
 
-SELLABLE = """
+_SELLABLE = """
     EXISTS (
         SELECT FROM variant JOIN product ON product.id = variant.product_id
-        WHERE variant.id = %(variant_id)s AND variant.deleted_at IS NULL
+        WHERE variant.id = {variant_id} AND variant.deleted_at IS NULL
           AND product.status = 'active' AND product.deleted_at IS NULL AND product.published_at IS NOT NULL
     )"""
+SELLABLE = _SELLABLE.format(variant_id="%(variant_id)s")
 
 # Take stock for one or several holds of one variant: all of them, or, where the total does not fit, none and no row.
 # Nothing is read first, and no lock is taken when it does not fit.
@@ -120,4 +121,36 @@ WITH wanted AS (
     FROM wanted, moved
 )
 SELECT on_hand, reserved, version FROM moved
+"""
+
+# Several variants at once, in two steps: their levels are locked in the order of their ids and looked at ...
+LOCK_LEVELS = f"""
+SELECT level.variant_id, on_hand, reserved, policy, allow_backorder,
+       {_SELLABLE.format(variant_id="level.variant_id")} AS sellable
+FROM stock_level AS level WHERE level.variant_id = ANY(%(variant_ids)s::uuid[])
+ORDER BY level.variant_id FOR NO KEY UPDATE OF level
+"""
+
+# ... and then one hold is placed on each, whose level is known to have enough (a CHECK refuses what would not fit).
+TAKE_SEVERAL = """
+WITH wanted AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(variant_ids)s::uuid[], %(quantities)s::int[]
+    ) AS w (id, variant_id, quantity)
+), taken AS (
+    UPDATE stock_level AS level SET reserved = level.reserved + wanted.quantity, version = level.version + 1
+    FROM wanted WHERE level.variant_id = wanted.variant_id AND level.policy = 'track'
+    RETURNING wanted.id, wanted.quantity, level.variant_id, level.on_hand, level.reserved, level.version
+), held AS (
+    INSERT INTO hold (id, variant_id, quantity, reserved, owner, state, created_at, expires_at, closed_at, order_id)
+    SELECT wanted.id, wanted.variant_id, wanted.quantity, coalesce(taken.quantity, 0), %(owner)s,
+           CASE WHEN %(order_id)s::uuid IS NULL THEN 'active' ELSE 'converted' END, %(now)s, %(expires_at)s,
+           CASE WHEN %(order_id)s::uuid IS NOT NULL THEN %(now)s::timestamptz END, %(order_id)s
+    FROM wanted LEFT JOIN taken ON taken.id = wanted.id
+), moved AS (
+    INSERT INTO stock_movement (variant_id, version, kind, on_hand_delta, reserved_delta, on_hand_after, reserved_after,
+                                hold_id, order_id, actor, created_at)
+    SELECT variant_id, version, 'hold', 0, quantity, on_hand, reserved, id, %(order_id)s, %(owner)s, %(now)s FROM taken
+)
+SELECT id, variant_id, on_hand, reserved, version FROM taken
 """
