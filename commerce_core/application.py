@@ -22,6 +22,7 @@ ROOMS = (
     "commerce_core.audit",
     "commerce_core.accounts",
     "commerce_core.catalog",
+    "commerce_core.pricing",
     "commerce_core.stock",
     "commerce_core.orders",
     "commerce_core.payments",

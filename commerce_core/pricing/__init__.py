@@ -1,1 +1,37 @@
 """Pricing: what a basket costs, stage by stage, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
+
+from commerce_core.pricing import core_rules
+from commerce_core.pricing.basket import Buyer
+from commerce_core.pricing.rules import PriceRule, Pricing
+
+
+def add_price_rule(config: Configurator, rule: PriceRule) -> None:
+    """Directive: ask `rule` for every quote. Its code must not be taken."""
+
+    def register() -> None:
+        try:
+            config.registry.pricing = config.registry.pricing.with_rule(rule)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+
+    config.action(("price rule", rule.code), register)
+
+
+def _buyer(request: Any) -> Buyer:
+    """Who asks for a price."""
+    return Buyer(owner=request.owner, user_id=request.actor and request.actor.user_id)
+
+
+def includeme(config: Configurator) -> None:
+    settings = config.registry.settings_object
+    config.registry.pricing = Pricing(prices_include_tax=settings.tax.prices_include_tax)
+    config.add_directive("add_price_rule", add_price_rule)
+    config.add_request_method(_buyer, "buyer", reify=True)
+    config.add_price_rule(core_rules.CATALOGUE_PRICE)
