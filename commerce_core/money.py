@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Self
 
 from babel import Locale, UnknownLocaleError
-from babel.numbers import format_currency, get_currency_precision
+from babel.numbers import format_currency, get_currency_precision, list_currencies
 from pydantic import BaseModel, Field
 
 DEFAULT_LOCALE = "en_US"
@@ -31,6 +31,11 @@ def formatted(amount: int, currency: str, locale: str = DEFAULT_LOCALE) -> str:
     """`amount` minor units as a person of `locale` would write them."""
     exponent = get_currency_precision(currency)
     return format_currency(Decimal(amount).scaleb(-exponent), currency, locale=locale)
+
+
+def is_currency(code: str) -> bool:
+    """Whether it is an ISO 4217 code that we can write money in."""
+    return code in list_currencies()
 
 
 @lru_cache(maxsize=1_024)

@@ -254,6 +254,13 @@ class RedisSettings(Section):
     timeout_ms: int = Field(default=200, ge=1)
 
 
+class ImportSettings(Section):
+    """`imports.*`: files of products and stock. See docs/imports.md."""
+
+    max_bytes: int = Field(default=256 * 1_048_576, ge=1_024)
+    max_reported: int = Field(default=100, ge=1, le=10_000)
+
+
 class SchedulerSettings(Section):
     """`scheduler.*`: how often lapsed holds and unpaid orders are swept."""
 
@@ -284,6 +291,7 @@ class CoreSettings(Section):
     api: ApiSettings = ApiSettings()
     limits: LimitSettings = LimitSettings()
     redis: RedisSettings = RedisSettings()
+    imports: ImportSettings = ImportSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     log: LogSettings = LogSettings()
 

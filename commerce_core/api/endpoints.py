@@ -26,6 +26,7 @@ from pyramid.response import Response
 
 from commerce_core.accounts.permissions import CUSTOMER
 from commerce_core.api import idempotency
+from commerce_core.api.preconditions import etag_of, require_if_match
 from commerce_core.api.problems import (
     InvalidInput,
     MalformedRequest,
@@ -33,6 +34,7 @@ from commerce_core.api.problems import (
     Problem,
     UnsupportedMediaType,
 )
+from commerce_core.api.uploads import receive_upload
 
 View = TypeVar("View", bound=Callable[..., Any])
 _NESTED = re.compile(r"([a-z_]+)\[([^\[\]]{1,64})\]")
@@ -56,7 +58,15 @@ class Endpoint:
     guard: Callable[[Any], None] | None = None
     audited: bool = False
     limit: str | None = "default"
+    versioned: bool = False
+    upload: str | None = None
+    produces: str = "application/json"
     problems: tuple[type[Problem], ...] = field(default=())
+
+    @property
+    def needs_if_match(self) -> bool:
+        """Whether it changes something of which there are versions."""
+        return self.versioned and self.method != "GET" and self.status != 201
 
 
 def api_view(
@@ -73,6 +83,9 @@ def api_view(
     guard: Callable[[Any], None] | None = None,
     audited: bool | None = None,
     limit: str | None = "default",
+    versioned: bool = False,
+    upload: str | None = None,
+    produces: str = "application/json",
     problems: tuple[type[Problem], ...] = (),
 ) -> Callable[[View], View]:
     """Declare an endpoint.
@@ -81,6 +94,10 @@ def api_view(
     before anything of the request is parsed; it may raise a Problem. What needs a permission that customers do not have
     and is no GET must call `request.audit`, unless `audited` is False. `limit` is the rate limit that a request counts
     for, one of the settings `limits.*`, or None for none.
+
+    What is `versioned` answers with its `version` as the ETag (with its Location, too, when it is new), and is changed
+    with `If-Match` only: see preconditions.py. With `upload`, a media type, the body is received into a file: see
+    uploads.py. `produces` names an answer that is not JSON.
     """
 
     def decorate(function: View) -> View:
@@ -98,6 +115,9 @@ def api_view(
             guard=guard,
             audited=request_method != "GET" and permission not in CUSTOMER if audited is None else audited,
             limit=limit,
+            versioned=versioned,
+            upload=upload,
+            produces=produces,
             problems=problems,
         )
 
@@ -117,6 +137,7 @@ def add_endpoint(config: Configurator, endpoint: Endpoint) -> None:
         route_name=endpoint.route_name,
         request_method=endpoint.method,
         permission=endpoint.permission,
+        limit=endpoint.limit,
     )
     config.action(None, config.registry.endpoints.append, args=(endpoint,))
 
@@ -135,10 +156,12 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
             return problem_response(problem, request)
 
     def answer(request: Any) -> Response:
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") and endpoint.upload is None:
             assert request.raw_body is not None  # raises if it could not be read
         if endpoint.guard is not None:
             endpoint.guard(request)
+        if endpoint.needs_if_match:
+            require_if_match(request)
         arguments = []
         if endpoint.body is not None:
             arguments.append(validated(endpoint.body, read_json(request)))
@@ -147,12 +170,14 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
         elif request.environ.get("QUERY_STRING"):
             unknown = read_query(request)
             raise InvalidInput([_unknown(name) for name in unknown])
+        if endpoint.upload is not None:
+            receive_upload(request, endpoint.upload, request.settings.imports.max_bytes)
         keyed = idempotency.KeyedRequest.of(request) if endpoint.keyed else None
         if keyed is None:
             return work(request, arguments)
         stored = idempotency.claim(request.db, keyed)
         if stored is not None:
-            return replay(stored)
+            return labelled(endpoint, request, replay(stored))
         response = work(request, arguments)
         if response.status_code < 300:
             idempotency.remember(request.db, keyed, response.status_code, response.body)
@@ -175,7 +200,7 @@ def present(endpoint: Endpoint, request: Any, result: Any) -> Response:
         return result
     if result is None:
         return Response(status=204)
-    response = json_response(render(result), endpoint.status)
+    response = labelled(endpoint, request, json_response(render(result), endpoint.status))
     if endpoint.cached:
         response.headers["Cache-Control"] = PUBLIC_CACHE
         response.headers["Vary"] = "Accept-Language"
@@ -183,6 +208,16 @@ def present(endpoint: Endpoint, request: Any, result: Any) -> Response:
         response.conditional_response = True
     else:
         response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def labelled(endpoint: Endpoint, request: Any, response: Response) -> Response:
+    """The response of a `versioned` endpoint with its ETag, and where to find what is new."""
+    if endpoint.versioned:
+        shown = orjson.loads(response.body)
+        response.headers["ETag"] = etag_of(shown["version"])
+        if endpoint.status == 201:
+            response.headers["Location"] = f"{request.path}/{shown['id']}"
     return response
 
 

@@ -21,6 +21,7 @@ from commerce_core.api import API_PREFIX
 from commerce_core.api import openapi_parts as parts
 from commerce_core.api.endpoints import Endpoint
 from commerce_core.api.openapi_schemas import Schemas
+from commerce_core.api.preconditions import PreconditionFailed, PreconditionRequired
 from commerce_core.api.problems import (
     BodyTooLarge,
     Forbidden,
@@ -90,7 +91,7 @@ def openapi_document(registry: Any) -> Json:
 
 def documented(endpoint: Endpoint) -> bool:
     """Whether an endpoint is part of the API. One that declares no answer is a page about it."""
-    return endpoint.returns is not None or endpoint.status == 204
+    return endpoint.returns is not None or endpoint.status == 204 or endpoint.produces == "text/csv"
 
 
 def _operation(endpoint: Endpoint, path: str, schemas: Schemas) -> Json:
@@ -110,6 +111,8 @@ def _operation(endpoint: Endpoint, path: str, schemas: Schemas) -> Json:
             "required": True,
             "content": {"application/json": {"schema": schemas.ref(endpoint.body, "validation")}},
         }
+    if endpoint.upload is not None:
+        operation["requestBody"] = {"required": True, "content": {endpoint.upload: {"schema": {"type": "string"}}}}
     return operation
 
 
@@ -122,6 +125,7 @@ def _parameters(endpoint: Endpoint, path: str, schemas: Schemas) -> list[Json]:
         "CartToken": endpoint.permission in GUEST - {Permission.PUBLIC},
         "AcceptLanguage": endpoint.returns is not None and schemas.mentions(endpoint.returns, "Money"),
         "IfNoneMatch": endpoint.cached,
+        "IfMatch": endpoint.needs_if_match,
         "RequestID": True,
     }
     return found + [parts.ref("parameters", name) for name, wanted in headers.items() if wanted]
@@ -138,7 +142,11 @@ def _responses(endpoint: Endpoint, path: str, schemas: Schemas) -> Json:
     if endpoint.returns is not None:
         schema = schemas.ref(endpoint.returns, "serialization")
         success = {"description": schemas.description(schema), "content": {"application/json": {"schema": schema}}}
+    elif endpoint.produces == "text/csv":
+        success = {"description": "The file.", "content": {endpoint.produces: {"schema": {"type": "string"}}}}
     responses = {str(endpoint.status): success}
+    if endpoint.versioned and endpoint.returns is not None:
+        headers += ["ETag", "Location"] if endpoint.status == 201 else ["ETag"]
     if endpoint.cached:
         headers += ["ETag", "Cache-Control"]
         responses["304"] = {"description": "Nothing has changed since the answer with this ETag."}
@@ -166,7 +174,9 @@ def _problems(endpoint: Endpoint, path: str) -> list[type[Problem]]:
         Forbidden: endpoint.permission != Permission.PUBLIC,
         NotFound: bool(_placeholders(path)),
         BodyTooLarge: endpoint.method != "GET",
-        UnsupportedMediaType: endpoint.body is not None,
+        UnsupportedMediaType: endpoint.body is not None or endpoint.upload is not None,
+        PreconditionRequired: endpoint.needs_if_match,
+        PreconditionFailed: endpoint.needs_if_match,
         InvalidInput: True,  # unknown query parameters are refused everywhere
         IdempotencyKeyInUse: endpoint.keyed,
         IdempotencyKeyReused: endpoint.keyed,

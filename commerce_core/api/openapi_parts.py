@@ -45,6 +45,13 @@ PARAMETERS: Json = {
         "description": "The ETag of the answer that you have; 304 when it is still good.",
         "schema": {"type": "string"},
     },
+    "IfMatch": {
+        "name": "If-Match",
+        "in": "header",
+        "required": True,
+        "description": "The ETag of what you have read and are changing; `*` for whatever it is by now.",
+        "schema": {"type": "string", "pattern": r'^(\*|"[0-9]+")$', "examples": ['"3"', "*"]},
+    },
     "RequestID": {
         "name": "X-Request-ID",
         "in": "header",
@@ -56,7 +63,12 @@ PARAMETERS: Json = {
 
 HEADERS: Json = {
     "X-Request-ID": {"description": "The name of this request in the logs.", "schema": {"type": "string"}},
-    "ETag": {"description": "Send it as If-None-Match the next time.", "schema": {"type": "string"}},
+    "ETag": {
+        "description": "The name of this version. Send it as If-None-Match the next time you read it, or as If-Match "
+        "when you change it.",
+        "schema": {"type": "string"},
+    },
+    "Location": {"description": "Where it is from now on.", "schema": {"type": "string"}},
     "Cache-Control": {"description": "May be kept, and must be asked about.", "schema": {"type": "string"}},
     "Idempotent-Replayed": {
         "description": "`true` on the answer to a repeat.",

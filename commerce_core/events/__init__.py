@@ -41,6 +41,20 @@ class StockChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ProductChanged(Event):
+    """The catalogue changed. `what` says how: `product.update`, `variant.delete`, `category.update` ...
+
+    `product_ids` are the products that look different now; of a category or a brand it is all those in it, which are
+    not named. An import that changes many names none: look at everything.
+    """
+
+    what: str
+    product_ids: tuple[UUID, ...] = ()
+    category_id: UUID | None = None
+    brand_id: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OrderPlaced(Event):
     order_id: UUID
     number: str
@@ -70,13 +84,46 @@ class OrderCancelled(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OrderFulfilled(Event):
+    """Units of an order have been shipped. `notify` says whether the customer is to be told."""
+
+    order_id: UUID
+    number: str
+    fulfillment_id: UUID
+    carrier: str | None
+    tracking_number: str | None
+    notify: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RefundDue(Event):
-    """Money must go back: it was paid for an order whose stock is gone."""
+    """Money must go back that should not have been taken: the order was gone, or had been paid before."""
 
     order_id: UUID
     refund_id: UUID
     amount: int
     currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundSucceeded(Event):
+    """The provider has given the money back."""
+
+    order_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundFailed(Event):
+    """The provider has not given the money back, and will not be asked again unless the staff say so."""
+
+    order_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+    error: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,12 +194,16 @@ def _discard(session: Session, previous: SessionTransaction) -> None:
 
 
 _LOGGERS = {
+    ProductChanged: "commerce.catalog",
     StockChanged: "commerce.stock",
     OrderPlaced: "commerce.order",
     OrderPaid: "commerce.order",
     OrderPaymentFailed: "commerce.order",
     OrderCancelled: "commerce.order",
+    OrderFulfilled: "commerce.order",
     RefundDue: "commerce.payment",
+    RefundSucceeded: "commerce.payment",
+    RefundFailed: "commerce.payment",
     WebhookReceived: "commerce.payment",
 }
 
