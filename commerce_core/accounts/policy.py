@@ -38,14 +38,20 @@ class TokenPolicy:
 
 
 def _actor(request: Any) -> Actor | None:
-    """Looked up once per request, on a connection of its own that is given back at once."""
+    """Looked up once per request, on a connection of its own that is given back at once.
+
+    Raises TooManyRequests, without looking, for an address that has tried too many tokens that are none.
+    """
     scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if not scheme:
         return None
     actor = None
     if scheme.lower() == "bearer" and token.strip():
+        request.limits.check("failed_authentication")
         with request.registry.engine.connect() as connection:
             actor = authenticate(connection, token.strip(), request.now)
+        if actor is None:
+            request.limits.hit("failed_authentication")
     if actor is None:
         request.authentication_failure = "The token is unknown, expired or revoked."
     else:
@@ -53,21 +59,33 @@ def _actor(request: Any) -> Actor | None:
     return actor
 
 
-def _owner(request: Any) -> str | None:
-    """Whose holds and orders these are: the user's, or those of a guest's cart token; None for a guest without."""
-    if request.actor is not None:
-        return str(request.actor.name)
+def owner_of_cart_token(token: str) -> str:
+    """What a guest with this cart token owns is owned by: of the token itself nothing is kept."""
+    return f"guest:{hashlib.sha256(token.encode()).hexdigest()}"
+
+
+def _guest_owner(request: Any) -> str | None:
+    """Whom X-Cart-Token names, whoever else is signed in."""
     token = request.environ.get("HTTP_X_CART_TOKEN")
     if token is None:
         return None
     if not 16 <= len(token) <= 256 or not token.isascii():
         raise InvalidInput.field("X-Cart-Token", "invalid_token", "must be 16 to 256 ASCII characters")
-    return f"guest:{hashlib.sha256(token.encode()).hexdigest()}"
+    return owner_of_cart_token(token)
+
+
+def _owner(request: Any) -> str | None:
+    """Whose carts, holds and orders these are: the user's, or those of a guest's cart token; None without either."""
+    if request.actor is not None:
+        return str(request.actor.name)
+    guest_owner: str | None = request.guest_owner
+    return guest_owner
 
 
 def includeme(config: Configurator) -> None:
     config.set_security_policy(TokenPolicy())
     config.set_default_permission("no view may go without a permission")
     config.add_request_method(_actor, "actor", reify=True)
+    config.add_request_method(_guest_owner, "guest_owner", reify=True)
     config.add_request_method(_owner, "owner", reify=True)
     config.add_request_method(lambda request: None, "authentication_failure", reify=True)

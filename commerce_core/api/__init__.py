@@ -1,4 +1,4 @@
-"""How every JSON endpoint behaves: schemas, problems, pages, idempotency, request ids, OpenAPI."""
+"""How every JSON endpoint behaves: schemas, problems, pages, idempotency, limits, request ids, OpenAPI."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ API_PREFIX = "/api/v1"
 
 
 def includeme(config: Configurator) -> None:
+    config.include(".proxies")
     config.include(".requests")
+    config.include(".cors")
     config.include(".limits")
     config.include(".errors")
     config.include(".endpoints")
+    config.include(".preconditions")
     config.include(".views")

@@ -39,10 +39,11 @@ class KeyedRequest:
             return None
         if not _KEY.fullmatch(key):
             raise InvalidInput.field("Idempotency-Key", "invalid_key", "must be 1 to 255 visible ASCII characters")
-        # Guests without a token are told apart by the socket's address (not by what a header says of it) and the key:
-        # it should be one that nobody hits upon, such as a UUID.
-        actor = request.owner or f"address:{request.environ.get('REMOTE_ADDR', '')}"
-        fingerprint = hashlib.sha256(b"\n".join([request.method.encode(), request.path.encode(), request.raw_body]))
+        # Guests without a token are told apart by their address (which they cannot make up) and the key: it should be
+        # one that nobody hits upon, such as a UUID.
+        actor = request.owner or f"address:{request.client_address}"
+        path = f"{request.path}?{query}" if (query := request.environ.get("QUERY_STRING")) else request.path
+        fingerprint = hashlib.sha256(b"\n".join([request.method.encode(), path.encode(), request.raw_body]))
         return cls(actor, key, fingerprint.digest(), request.now)
 
 

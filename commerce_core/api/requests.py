@@ -13,7 +13,10 @@ from typing import Any
 import structlog
 from pyramid.config import Configurator
 
+from commerce_core.api.limits import limit_headers
 from commerce_core.api.problems import BodyTooLarge, MalformedRequest, Problem
+from commerce_core.api.proxies import believe_scheme
+from commerce_core.api.uploads import upload
 from commerce_core.money import negotiate_locale
 
 _log = structlog.get_logger("commerce.request")
@@ -46,6 +49,8 @@ def take_body(request: Any) -> int | None:
     Called by pyramid_retry with each new request, to say how often it may be tried: once if it commits by itself.
     """
     environ = request.environ
+    if (request.method, environ["PATH_INFO"]) in request.registry.upload_requests:
+        return 1  # received by its endpoint, see uploads.py
     try:
         body = _read_body(environ, request.settings.api.max_body_bytes)
     except Problem as problem:
@@ -88,13 +93,15 @@ def _raw_body(request: Any) -> bytes:
 
 
 def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
-    """Echo the request id and log one line per request. Outermost, so it sees every answer as it is sent."""
+    """Echo the request id, tell the rate limit, log one line per request. Outermost: it sees every answer as sent."""
     log_requests = registry.settings_object.log.requests
 
     def tween(request: Any) -> Any:
         started = time.perf_counter()
+        believe_scheme(request)
         response = handler(request)
         response.headers["X-Request-ID"] = request.id
+        response.headerlist.extend(limit_headers(request.environ))
         route = request.matched_route.name if request.matched_route is not None else None
         if log_requests and not (route in _PROBES and response.status_code < 400):
             _log.info(
@@ -105,6 +112,7 @@ def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Calla
                 route=route,
                 status=response.status_code,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                client=request.client_address,
                 actor=request.__dict__.get("actor_name"),
             )
         return response
@@ -116,6 +124,8 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(_request_id, "id", reify=True)
     config.add_request_method(_now, "now", reify=True)
     config.add_request_method(_raw_body, "raw_body", reify=True)
+    config.registry.upload_requests = set()
+    config.add_request_method(upload, "upload", reify=True)
     config.add_settings({"retry.activate_hook": take_body})
     config.add_request_method(_locale, "locale", reify=True)
     config.add_request_method(lambda request: request.registry.settings_object, "settings", reify=True)

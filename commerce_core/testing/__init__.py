@@ -25,6 +25,7 @@ from webtest import TestApp
 
 from commerce_core import migrations
 from commerce_core.accounts.service import create_user, issue_token
+from commerce_core.api.limits import STRATEGIES
 from commerce_core.application import make_application
 from commerce_core.catalog.models import Variant
 from commerce_core.catalog.service import add_variant, create_product
@@ -44,6 +45,8 @@ DEFAULTS = {
     "log.level": "warning",
     # The clock of a test jumps, and so must what the desk remembers.
     "stock.sold_out_memory_ms": "0",
+    # Tests ask as often as they like; those of limits set them.
+    **{f"limits.{strategy}": "off" for strategy in STRATEGIES},
 }
 
 
@@ -59,6 +62,9 @@ class StoppedClock(Clock):
 
     def now(self) -> datetime:
         return self._now
+
+    def monotonic(self) -> float:
+        return self._now.timestamp()
 
     def tick(self, **delta: float) -> None:
         """Move on: `clock.tick(minutes=2)`."""
@@ -148,6 +154,7 @@ def application(settings: CoreSettings, clock: StoppedClock, engine: Engine) -> 
     app = make_application(settings, clock=clock)
     yield app
     app.registry.hold_desk.close()
+    app.registry.limiter.close()
     app.registry.engine.dispose()
 
 
