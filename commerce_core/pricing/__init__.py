@@ -7,8 +7,8 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from commerce_core.pricing import core_rules
 from commerce_core.pricing.basket import Buyer
+from commerce_core.pricing.core_rules import core_rules
 from commerce_core.pricing.rules import PriceRule, Pricing
 
 
@@ -34,4 +34,5 @@ def includeme(config: Configurator) -> None:
     config.registry.pricing = Pricing(prices_include_tax=settings.tax.prices_include_tax)
     config.add_directive("add_price_rule", add_price_rule)
     config.add_request_method(_buyer, "buyer", reify=True)
-    config.add_price_rule(core_rules.CATALOGUE_PRICE)
+    for rule in core_rules(settings):
+        config.add_price_rule(rule)

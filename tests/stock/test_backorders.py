@@ -11,11 +11,13 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
-from commerce_core.orders.service import OrderDetails, lock_order, mark_paid, place_order
+from commerce_core.orders.placing import OrderDetails, place_order
+from commerce_core.orders.service import lock_order, mark_paid
+from commerce_core.pricing.basket import Buyer
 from commerce_core.stock.models import Hold, StockLevel
 from commerce_core.stock.service import place_hold, receive_stock
 from commerce_core.stock.sweep import serve_waiting_backorders
-from commerce_core.testing import StoppedClock, assert_stock_adds_up
+from commerce_core.testing import CATALOGUE_PRICES, StoppedClock, assert_stock_adds_up
 
 HOUR = timedelta(hours=1)
 
@@ -36,7 +38,9 @@ def buy(engine: Engine, clock: StoppedClock, variant_id: UUID) -> Callable[[int]
         now = clock.now()
         with transaction(engine) as session:
             hold_id = place_hold(session, variant_id, quantity, ttl=HOUR, now=now)
-            placed = place_order(session, hold_id, OrderDetails(), owner=None, payment_ttl=HOUR, now=now)
+            placed = place_order(
+                session, hold_id, OrderDetails(), pricing=CATALOGUE_PRICES, buyer=Buyer(), payment_ttl=HOUR, now=now
+            )
             order = lock_order(session, placed.id)
             assert order is not None
             assert mark_paid(session, order, now=now)

@@ -12,9 +12,10 @@ from sqlalchemy.exc import IntegrityError
 
 from commerce_core.clock import Clock
 from commerce_core.database import transaction
-from commerce_core.orders.service import OrderDetails, place_order
+from commerce_core.orders.placing import OrderDetails, place_order
+from commerce_core.pricing.basket import Buyer
 from commerce_core.stock.service import get_hold, place_hold, release_hold
-from commerce_core.testing import assert_stock_adds_up
+from commerce_core.testing import CATALOGUE_PRICES, assert_stock_adds_up
 
 HOUR = timedelta(hours=1)
 TWIN = """
@@ -37,7 +38,9 @@ def hold_id(engine: Engine, clock: Clock, variant_id: UUID) -> UUID:
 @pytest.fixture
 def order_id(engine: Engine, clock: Clock, hold_id: UUID) -> UUID:
     with transaction(engine) as session:
-        return place_order(session, hold_id, OrderDetails(), owner=None, payment_ttl=HOUR, now=clock.now()).id
+        return place_order(
+            session, hold_id, OrderDetails(), pricing=CATALOGUE_PRICES, buyer=Buyer(), payment_ttl=HOUR, now=clock.now()
+        ).id
 
 
 def assert_refused(engine: Engine, statement: str, reason: str, **parameters: object) -> None:

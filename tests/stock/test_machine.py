@@ -22,16 +22,18 @@ from sqlalchemy.orm import Session
 
 from commerce_core import models as rows
 from commerce_core.database import transaction, uuid7
+from commerce_core.orders import placing
 from commerce_core.orders import service as orders
 from commerce_core.payments.provider import ProviderEvent
 from commerce_core.payments.service import receive_event
 from commerce_core.payments.sweep import expire_orders
+from commerce_core.pricing.basket import Buyer
 from commerce_core.settings import CoreSettings
 from commerce_core.stock import service as stock
 from commerce_core.stock.desk import HoldDesk, HoldRequest
 from commerce_core.stock.models import StockLevel
 from commerce_core.stock.sweep import sweep_holds
-from commerce_core.testing import StoppedClock, assert_stock_adds_up
+from commerce_core.testing import CATALOGUE_PRICES, StoppedClock, assert_stock_adds_up
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
 RUNS, STEPS = (1_000, 100) if SOAK else (50, 60)
@@ -315,10 +317,16 @@ class Shop(RuleBasedStateMachine):
 
     def place_order(self, hold: Hold) -> Order | None:
         now = self.clock.now()
-        refusal = orders.HoldAlreadyConverted if hold.state == "converted" else self.refusal_unless_active(hold)
+        refusal = placing.HoldAlreadyConverted if hold.state == "converted" else self.refusal_unless_active(hold)
         with self.expect(refusal) as session:
-            order_id = orders.place_order(
-                session, hold.id, orders.OrderDetails(), owner=None, payment_ttl=PAYMENT_TTL, now=now
+            order_id = placing.place_order(
+                session,
+                hold.id,
+                placing.OrderDetails(),
+                pricing=CATALOGUE_PRICES,
+                buyer=Buyer(),
+                payment_ttl=PAYMENT_TTL,
+                now=now,
             ).id
         if refusal is not None:
             return None

@@ -12,8 +12,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
-from commerce_core.orders.service import OrderDetails, cancel_order, lock_order, mark_paid, place_order
+from commerce_core.orders.placing import OrderDetails, place_order
+from commerce_core.orders.service import cancel_order, lock_order, mark_paid
 from commerce_core.payments.sweep import expire_orders
+from commerce_core.pricing.basket import Buyer
 from commerce_core.stock.models import Hold, StockLevel
 from commerce_core.stock.service import (
     HoldNotActive,
@@ -24,7 +26,7 @@ from commerce_core.stock.service import (
     reclaim_expired,
     release_hold,
 )
-from commerce_core.testing import StoppedClock, assert_stock_adds_up
+from commerce_core.testing import CATALOGUE_PRICES, StoppedClock, assert_stock_adds_up
 
 HOUR = timedelta(hours=1)
 
@@ -75,7 +77,9 @@ def held(engine: Engine, clock: StoppedClock, make_variant: Callable[..., UUID])
 
 def placed(engine: Engine, clock: StoppedClock, hold_id: UUID) -> UUID:
     with transaction(engine) as session:
-        return place_order(session, hold_id, OrderDetails(), owner=None, payment_ttl=HOUR, now=clock.now()).id
+        return place_order(
+            session, hold_id, OrderDetails(), pricing=CATALOGUE_PRICES, buyer=Buyer(), payment_ttl=HOUR, now=clock.now()
+        ).id
 
 
 def reserved(engine: Engine) -> int:
@@ -161,7 +165,9 @@ def test_a_hold_that_is_swept_first_cannot_be_converted_by_who_came_in_time(
 
     race.run(
         sweep,
-        lambda session: place_order(session, held, OrderDetails(), owner=None, payment_ttl=HOUR, now=in_time),
+        lambda session: place_order(
+            session, held, OrderDetails(), pricing=CATALOGUE_PRICES, buyer=Buyer(), payment_ttl=HOUR, now=in_time
+        ),
     )
     assert isinstance(race.error, HoldNotActive)
     assert reserved(engine) == 0
