@@ -24,6 +24,8 @@ ROOMS = (
     "commerce_core.catalog",
     "commerce_core.pricing",
     "commerce_core.stock",
+    "commerce_core.merchandising",
+    "commerce_core.carts",
     "commerce_core.orders",
     "commerce_core.payments",
     "commerce_core.demo.images",

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from commerce_core.carts import reservation
 from commerce_core.carts.models import Cart, CartLine
-from commerce_core.carts.queries import Offer, offers_of
-from commerce_core.carts.service import MAX_COUPONS, close_cart, lock_cart, open_cart, touch
+from commerce_core.carts.queries import Article, articles_of
+from commerce_core.carts.service import MAX_COUPONS, close_cart, lock_cart, open_cart, renew
 from commerce_core.database import uuid7
 from commerce_core.settings import CartSettings
 from commerce_core.stock.several import lock_levels
@@ -67,19 +67,18 @@ def merge_carts(
     if held or settings.reserve_on_add:
         # All of them at once, and in order: the guest's are given back, and the user's taken, in two steps.
         lock_levels(session, variant_ids)
-    offers = offers_of(session, variant_ids, now=now)
+    articles = articles_of(session, variant_ids, now=now)
     incoming = list(guest.lines)
     close_cart(session, guest, "merged", now=now)
     user.currency = user.currency or guest.currency
     capped = []
     for line in incoming:
-        cut = _take_over(user, line, offers[line.variant_id], held, settings=settings, now=now)
+        cut = _take_over(user, line, articles[line.variant_id], held, settings=settings, now=now)
         if cut is not None:
             capped.append(cut)
     known = [*user.coupons, *(code for code in guest.coupons if code not in user.coupons)]
     user.coupons = known[:MAX_COUPONS]
-    reservation.keep(session, user, settings=settings, now=now)
-    touch(session, user, settings=settings, now=now)
+    renew(session, user, settings=settings, now=now)
     dropped = sum(cut.got == 0 for cut in capped)
     return MergeReport(user.id, len(incoming) - dropped, capped, known[MAX_COUPONS:])
 
@@ -87,7 +86,7 @@ def merge_carts(
 def _take_over(
     user: Cart,
     incoming: CartLine,
-    offer: Offer,
+    article: Article,
     held: Mapping[UUID, int],
     *,
     settings: CartSettings,
@@ -97,36 +96,36 @@ def _take_over(
     line = next((line for line in user.lines if line.variant_id == incoming.variant_id), None)
     had = 0 if line is None else line.quantity
     wanted = had + incoming.quantity
-    got, reason = _allowed(user, line, wanted, offer, held, settings=settings)
+    got, reason = _allowed(user, line, wanted, article, held, settings=settings)
     got = max(had, got)
     if got and line is None:
-        line = CartLine(id=uuid7(), variant_id=offer.variant_id, quantity=0, created_at=now)
+        line = CartLine(id=uuid7(), variant_id=article.variant_id, quantity=0, created_at=now)
         user.lines.append(line)
     if got > had and line is not None:
         line.quantity = got
         line.unit_price = incoming.unit_price
     if reason is None:
         return None
-    return Capped(offer.variant_id, offer.sku, offer.product_name, wanted, got, reason)
+    return Capped(article.variant_id, article.sku, article.product_name, wanted, got, reason)
 
 
 def _allowed(
     user: Cart,
     line: CartLine | None,
     wanted: int,
-    offer: Offer,
+    article: Article,
     held: Mapping[UUID, int],
     *,
     settings: CartSettings,
 ) -> tuple[int, str | None]:
     """How many units there may be of a variant, and why not as many as wanted."""
-    if not offer.is_for_sale:
+    if not article.is_for_sale:
         return 0, "not_for_sale"
-    if offer.currency != user.currency:
+    if article.currency != user.currency:
         return 0, "other_currency"
     if line is None and len(user.lines) >= settings.max_lines:
         return 0, "max_lines"
     limits = [(wanted, None), (settings.max_quantity_per_line, "max_quantity_per_line")]
-    if offer.free is not None:
-        limits.append((offer.free + held.get(offer.variant_id, 0), "out_of_stock"))
+    if article.free is not None:
+        limits.append((article.free + held.get(article.variant_id, 0), "out_of_stock"))
     return min(limits, key=lambda limit: limit[0])

@@ -23,6 +23,8 @@ class Cart(Base):
         one_of("state", "active", "ordered", "merged", "expired"),
         Index("uq_cart_active", "owner", unique=True, postgresql_where=text("state = 'active'")),
         Index("ix_cart_due", "expires_at", postgresql_where=text("state = 'active'")),
+        Index("ix_cart_owner", "owner", "id"),
+        Index("ix_cart_closed", "updated_at", postgresql_where=text("state IN ('merged', 'expired')")),
     )
 
     id: Mapped[Id]

@@ -1,4 +1,4 @@
-"""Reading carts, and what is on offer. Nothing here locks."""
+"""Reading carts, and the articles in them. Nothing here locks, unless asked to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from commerce_core.stock.models import Hold, StockLevel
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Article:
     """A variant as it can be bought now. `price_amount` is the catalogue's, in minor units of `currency`.
 
     `free` is what nobody holds (what lapsed holds keep counts as free); None when there is no limit.
@@ -37,7 +37,7 @@ class Offer:
     free: int | None
 
 
-def offers_of(session: Session, variant_ids: Iterable[UUID], *, now: datetime) -> dict[UUID, Offer]:
+def articles_of(session: Session, variant_ids: Iterable[UUID], *, now: datetime) -> dict[UUID, Article]:
     """What is known of these variants, sold any more or not. One statement."""
     ids = list(variant_ids)
     if not ids:
@@ -76,7 +76,7 @@ def offers_of(session: Session, variant_ids: Iterable[UUID], *, now: datetime) -
         .where(Variant.id.in_(ids))
     ).all()
     return {
-        row.id: Offer(
+        row.id: Article(
             variant_id=row.id,
             sku=row.sku,
             name=row.name,

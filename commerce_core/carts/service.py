@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from commerce_core.api.problems import Conflict, InvalidInput, NotFound
 from commerce_core.carts import reservation
 from commerce_core.carts.models import Cart, CartLine
-from commerce_core.carts.queries import Offer, offers_of
+from commerce_core.carts.queries import Article, articles_of
 from commerce_core.database import uuid7
 from commerce_core.settings import CartSettings
 from commerce_core.stock.service import OutOfStock, UnknownVariant
@@ -39,6 +39,13 @@ class CurrencyMismatch(Conflict):
     slug = "currency-mismatch"
     title = "The cart is in another currency"
     example: ClassVar[dict[str, Any]] = {"detail": "The cart is in USD.", "currency": "USD"}
+
+
+class EmptyCart(Conflict):
+    """There is nothing in the cart that could be bought."""
+
+    slug = "empty-cart"
+    title = "The cart is empty"
 
 
 def open_cart(session: Session, owner: str, *, settings: CartSettings, now: datetime) -> Cart:
@@ -88,19 +95,19 @@ def add_line(
 
     Raises UnknownVariant, CurrencyMismatch, CartFull, InvalidInput (too many for one line), OutOfStock.
     """
-    offer = offers_of(session, [variant_id], now=now).get(variant_id)
-    if offer is None or not offer.is_for_sale:
+    article = articles_of(session, [variant_id], now=now).get(variant_id)
+    if article is None or not article.is_for_sale:
         raise UnknownVariant(variant_id)
-    if cart.currency not in (None, offer.currency):
+    if cart.currency not in (None, article.currency):
         raise CurrencyMismatch(f"The cart is in {cart.currency}.", currency=cart.currency)
     line = next((line for line in cart.lines if line.variant_id == variant_id), None)
     if line is None:
         if len(cart.lines) >= settings.max_lines:
             raise CartFull(f"A cart takes {settings.max_lines} lines.", max_lines=settings.max_lines)
-        line = CartLine(id=uuid7(), variant_id=variant_id, quantity=0, unit_price=offer.price_amount, created_at=now)
+        line = CartLine(id=uuid7(), variant_id=variant_id, quantity=0, unit_price=article.price_amount, created_at=now)
         cart.lines.append(line)
-    cart.currency = offer.currency
-    _set_quantity(session, cart, line, line.quantity + quantity, offer, settings=settings, now=now)
+    cart.currency = article.currency
+    _set_quantity(session, cart, line, line.quantity + quantity, article, settings=settings, now=now)
     return line
 
 
@@ -112,10 +119,10 @@ def change_line(
     Raises NotFound, UnknownVariant, InvalidInput (too many for one line), OutOfStock.
     """
     line = line_of(cart, line_id)
-    offer = offers_of(session, [line.variant_id], now=now)[line.variant_id]
-    if not offer.is_for_sale:
+    article = articles_of(session, [line.variant_id], now=now)[line.variant_id]
+    if not article.is_for_sale:
         raise UnknownVariant(line.variant_id)
-    _set_quantity(session, cart, line, quantity, offer, settings=settings, now=now)
+    _set_quantity(session, cart, line, quantity, article, settings=settings, now=now)
     return line
 
 
@@ -153,8 +160,14 @@ def discard_cart(session: Session, owner: str, *, now: datetime) -> None:
         close_cart(session, cart, "expired", now=now)
 
 
+def renew(session: Session, cart: Cart, *, settings: CartSettings, now: datetime) -> None:
+    """Something was done with the cart (locked): it lasts from now, and so does what is held for it."""
+    reservation.keep(session, cart, settings=settings, now=now)
+    touch(session, cart, settings=settings, now=now)
+
+
 def touch(session: Session, cart: Cart, *, settings: CartSettings, now: datetime) -> None:
-    """Something was done with the cart (locked): it lasts from now."""
+    """The cart (locked) lasts from now."""
     cart.expires_at = now + timedelta(days=settings.days)
     cart.updated_at = now
     session.flush()
@@ -173,7 +186,7 @@ def _set_quantity(
     cart: Cart,
     line: CartLine,
     quantity: int,
-    offer: Offer,
+    article: Article,
     *,
     settings: CartSettings,
     now: datetime,
@@ -185,9 +198,9 @@ def _set_quantity(
     if not settings.reserve_on_add:
         # What this cart holds from when the setting was on counts as its own.
         own = reservation.held_by(session, [line], now=now).get(line.variant_id, 0)
-        if offer.free is not None and offer.free + own < quantity:
-            raise OutOfStock(line.variant_id, offer.free + own)
+        if article.free is not None and article.free + own < quantity:
+            raise OutOfStock(line.variant_id, article.free + own)
     line.quantity = quantity
-    line.unit_price = offer.price_amount
+    line.unit_price = article.price_amount
     reservation.keep(session, cart, settings=settings, now=now, insist_on=line)
     touch(session, cart, settings=settings, now=now)

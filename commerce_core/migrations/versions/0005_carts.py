@@ -12,6 +12,7 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 ACTIVE = sa.text("state = 'active'")
+CLOSED = sa.text("state IN ('merged', 'expired')")
 
 
 def upgrade() -> None:
@@ -30,6 +31,8 @@ def upgrade() -> None:
     )
     op.create_index("uq_cart_active", "cart", ["owner"], unique=True, postgresql_where=ACTIVE)
     op.create_index("ix_cart_due", "cart", ["expires_at"], postgresql_where=ACTIVE)
+    op.create_index("ix_cart_owner", "cart", ["owner", "id"])
+    op.create_index("ix_cart_closed", "cart", ["updated_at"], postgresql_where=CLOSED)
     op.create_table(
         "cart_line",
         sa.Column("id", sa.UUID(), nullable=False),
