@@ -8,15 +8,22 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from commerce_core.accounts.models import User
 from commerce_core.accounts.permissions import Permission
 from commerce_core.api.endpoints import api_view
 from commerce_core.api.problems import InvalidInput, NotFound
 from commerce_core.api.schemas import cursor_list_of
-from commerce_core.orders import queries, service
+from commerce_core.carts.schemas import CartMerge, MergedCart
+from commerce_core.carts.service import EmptyCart
+from commerce_core.carts.views import show_cart
+from commerce_core.orders import checkout, placing, queries, service
+from commerce_core.orders.adoption import adopt_guest
 from commerce_core.orders.models import Order
-from commerce_core.orders.schemas import OrderIn, OrderList, OrderOut, OrderQuery
+from commerce_core.orders.schemas import Customer, LookupIn, OrderIn, OrderList, OrderOut, OrderQuery
 from commerce_core.payments import service as payments
 from commerce_core.payments.provider import UnknownProvider
+from commerce_core.pricing.rules import AmountTooLarge, PriceRuleFailed
+from commerce_core.pricing.service import PriceChanged
 from commerce_core.stock.service import HoldNotActive
 
 
@@ -27,30 +34,63 @@ from commerce_core.stock.service import HoldNotActive
     body=OrderIn,
     returns=OrderOut,
     status=201,
-    problems=(service.HoldAlreadyConverted, HoldNotActive, UnknownProvider, NotFound),
+    problems=(
+        placing.HoldAlreadyConverted,
+        HoldNotActive,
+        EmptyCart,
+        checkout.CartAlreadyOrdered,
+        checkout.CartOutOfStock,
+        PriceChanged,
+        PriceRuleFailed,
+        AmountTooLarge,
+        UnknownProvider,
+        NotFound,
+    ),
 )
 def create_order(request: Any, body: OrderIn) -> OrderOut:
-    """Turn a hold into an order, exactly once. Pay it before `expires_at`."""
-    settings = request.settings.orders
-    if settings.require_customer and body.customer is None:
-        raise InvalidInput.field("customer", "missing", "is required")
+    """Turn a hold or your cart into an order, exactly once. Pay it before `expires_at`."""
     provider = None if body.payment is None else payments.provider(request.registry, body.payment.provider)
-    order = service.place_order(
-        request.db,
-        body.hold_id,
-        service.OrderDetails(
-            customer=_snapshot(body.customer),
-            shipping_address=_snapshot(body.shipping_address),
-            billing_address=_snapshot(body.billing_address),
-            note=body.note,
-        ),
-        owner=request.owner,
-        payment_ttl=timedelta(seconds=settings.payment_seconds),
-        now=request.now,
+    details = placing.OrderDetails(
+        customer=_customer(request, body),
+        shipping_address=_snapshot(body.shipping_address),
+        billing_address=_snapshot(body.billing_address),
+        note=body.note,
     )
-    if provider is not None:
+    terms: dict[str, Any] = {
+        "pricing": request.registry.pricing,
+        "buyer": request.buyer,
+        "payment_ttl": timedelta(seconds=request.settings.orders.payment_seconds),
+        "now": request.now,
+        "expected_total": body.expected_total,
+    }
+    if body.hold_id is not None:
+        order = placing.place_order(request.db, body.hold_id, details, **terms)
+    else:
+        order = checkout.place_order_from_cart(request.db, details, **terms)
+    # What costs nothing is paid already.
+    if provider is not None and order.status == "pending":
         payments.start_payment(request.db, order, provider.code, now=request.now)
     return present(request, order)
+
+
+@api_view(
+    route_name="cart_merge",
+    request_method="POST",
+    permission=Permission.ACCOUNT,
+    returns=MergedCart,
+)
+def merge_cart(request: Any) -> MergedCart:
+    """Sent with X-Cart-Token and signed in: that guest's cart, holds and orders become yours. Safe to repeat."""
+    if request.guest_owner is None:
+        raise InvalidInput.field("X-Cart-Token", "missing", "is required")
+    report = adopt_guest(
+        request.db,
+        guest_owner=request.guest_owner,
+        user_owner=request.owner,
+        settings=request.settings.carts,
+        now=request.now,
+    )
+    return MergedCart.model_construct(cart=show_cart(request), cart_merge=report and CartMerge.of(report))
 
 
 @api_view(
@@ -82,6 +122,25 @@ def list_orders(request: Any, query: OrderQuery) -> Any:
 def show_order(request: Any) -> OrderOut:
     """One order, by id or number. A guest without a cart token reaches it by its id, which nobody can guess."""
     return present(request, visible_order(request))
+
+
+@api_view(
+    route_name="order_lookup",
+    request_method="POST",
+    permission=Permission.ORDER_CREATE,
+    body=LookupIn,
+    returns=OrderOut,
+    keyed=False,
+    limit="lookup",
+    problems=(NotFound,),
+)
+def look_up_order(request: Any, body: LookupIn) -> OrderOut:
+    """A guest's order, by its number and the customer's e-mail address. Not for orders of users: they sign in."""
+    order_id = queries.id_of_guest_order(request.db, body.number, body.email)
+    order = None if order_id is None else queries.get_order(request.db, order_id)
+    if order is None:
+        raise NotFound("There is no order with this number and e-mail address.")
+    return present(request, order)
 
 
 @api_view(
@@ -120,6 +179,16 @@ def visible_order(request: Any, *, lock: bool = False) -> Order:
         if mine or request.has_permission(Permission.ORDER_MANAGE if lock else Permission.ORDER_READ_ALL):
             return order
     raise NotFound("There is no such order.")
+
+
+def _customer(request: Any, body: OrderIn) -> dict[str, Any] | None:
+    """Who buys: as given, or who is signed in. Raises InvalidInput where it must be known and is not."""
+    if body.customer is not None or not (body.cart or request.settings.orders.require_customer):
+        return _snapshot(body.customer)
+    user = None if request.actor is None else request.db.get(User, request.actor.user_id)
+    if user is None or not user.name:
+        raise InvalidInput.field("customer", "missing", "is required")
+    return Customer(email=user.email, name=user.name, phone=user.phone).model_dump()
 
 
 def _snapshot(given: BaseModel | None) -> dict[str, Any] | None:

@@ -158,11 +158,17 @@ def extend_hold(session: Session, hold: Hold, *, ttl: timedelta, max_extensions:
 
 def convert_hold(session: Session, hold: Hold, order_id: UUID, *, now: datetime) -> None:
     """Give an active hold to an order; its units stay reserved. The hold must be locked. Raises HoldNotActive."""
-    if state_of(hold, now) != "active":
-        raise HoldNotActive(hold, now)
-    hold.state = "converted"
-    hold.closed_at = now
-    hold.order_id = order_id
+    convert_holds(session, [hold], order_id, now=now)
+
+
+def convert_holds(session: Session, holds: Iterable[Hold], order_id: UUID, *, now: datetime) -> None:
+    """Give active holds, all locked, to an order; their units stay reserved. Raises HoldNotActive."""
+    for hold in holds:
+        if state_of(hold, now) != "active":
+            raise HoldNotActive(hold, now)
+        hold.state = "converted"
+        hold.closed_at = now
+        hold.order_id = order_id
     session.flush()
 
 
@@ -193,6 +199,38 @@ def end_holds(
             hold.closed_at = now
         moves = [Move("release", reserved=-hold.reserved, hold_id=hold.id) for hold in group if hold.reserved]
         move_stock(session, variant_id, moves, now=now, actor=actor, reason=reason, order_id=order_id)
+
+
+def shrink_backorder(
+    session: Session, hold: Hold, quantity: int, *, now: datetime, actor: str | None = None, reason: str | None = None
+) -> Hold:
+    """Give `quantity` units of a paid backorder (locked) that still waits back; the hold of the rest.
+
+    A hold ends once and as a whole, so the rest gets a new one, which keeps the old one's place in the queue.
+    """
+    rest = Hold(
+        id=uuid7(),
+        variant_id=hold.variant_id,
+        quantity=hold.quantity - quantity,
+        reserved=hold.quantity - quantity,
+        owner=hold.owner,
+        state="converted",
+        created_at=hold.created_at,
+        expires_at=hold.expires_at,
+        closed_at=now,
+        order_id=hold.order_id,
+        awaiting_stock=True,
+    )
+    session.add(rest)
+    hold.state = "released"
+    hold.closed_at = now
+    moves = [
+        Move("release", reserved=-hold.reserved, hold_id=hold.id),
+        Move("hold", reserved=rest.reserved, hold_id=rest.id),
+    ]
+    move_stock(session, hold.variant_id, moves, now=now, actor=actor, reason=reason, order_id=hold.order_id)
+    serve_backorders(session, hold.variant_id, now=now, actor=actor)
+    return rest
 
 
 def sell_holds(session: Session, holds: Iterable[Hold], *, now: datetime, actor: str | None = None) -> None:
@@ -252,7 +290,7 @@ def serve_backorders(session: Session, variant_id: UUID, *, now: datetime, actor
     awaiting = session.scalars(
         select(Hold)
         .where(Hold.variant_id == variant_id, Hold.awaiting_stock, Hold.sold_at.is_(None), Hold.state == "converted")
-        .order_by(Hold.id)
+        .order_by(Hold.created_at, Hold.id)
         .with_for_update(skip_locked=True)
     ).all()
     for hold in awaiting:
