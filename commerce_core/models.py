@@ -1,12 +1,20 @@
 """Every table of the core, for whoever needs the whole schema (migrations, and the mapper of a worker)."""
 
-from commerce_core.accounts.models import ApiToken, User
+from commerce_core.accounts.models import ApiToken, Registration, User, Verification
 from commerce_core.api.models import IdempotencyKey
 from commerce_core.audit.models import AuditEntry
 from commerce_core.carts.models import Cart, CartLine
 from commerce_core.catalog.models import Brand, Category, Product, Variant
-from commerce_core.orders.models import Order, OrderAdjustment, OrderEvent, OrderLine
-from commerce_core.payments.models import Payment, Refund, WebhookEvent
+from commerce_core.mail.models import Mail
+from commerce_core.orders.models import (
+    Fulfillment,
+    FulfillmentLine,
+    Order,
+    OrderAdjustment,
+    OrderEvent,
+    OrderLine,
+)
+from commerce_core.payments.models import Payment, Refund, RefundLine, WebhookEvent
 from commerce_core.stock.models import Hold, StockLevel, StockMovement
 
 __all__ = [
@@ -16,8 +24,11 @@ __all__ = [
     "Cart",
     "CartLine",
     "Category",
+    "Fulfillment",
+    "FulfillmentLine",
     "Hold",
     "IdempotencyKey",
+    "Mail",
     "Order",
     "OrderAdjustment",
     "OrderEvent",
@@ -25,9 +36,12 @@ __all__ = [
     "Payment",
     "Product",
     "Refund",
+    "RefundLine",
+    "Registration",
     "StockLevel",
     "StockMovement",
     "User",
     "Variant",
+    "Verification",
     "WebhookEvent",
 ]

@@ -9,7 +9,7 @@ from pyramid.config import Configurator
 from pyramid.security import Allowed, Denied
 
 from commerce_core.accounts.permissions import GUEST
-from commerce_core.accounts.service import Actor, authenticate
+from commerce_core.accounts.tokens import Actor, authenticate
 from commerce_core.api.problems import InvalidInput
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "db": "commerce_core.cli.db:db",
     "demo": "commerce_core.demo.commands:demo",
     "stock": "commerce_core.stock.commands:stock",
+    "mail": "commerce_core.mail.commands:mail",
     "user": "commerce_core.accounts.commands:user",
     "settings": "commerce_core.cli.settings:settings",
     "openapi": "commerce_core.cli.openapi:openapi",

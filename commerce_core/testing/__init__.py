@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, select, text
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from commerce_core import migrations
-from commerce_core.accounts.service import create_user, issue_token
+from commerce_core.accounts.tokens import issue_token
+from commerce_core.accounts.users import create_user
 from commerce_core.api.limits import STRATEGIES
 from commerce_core.application import make_application
 from commerce_core.catalog.models import Variant
@@ -32,9 +33,16 @@ from commerce_core.catalog.service import add_variant, create_product
 from commerce_core.clock import Clock
 from commerce_core.database import Base, make_engine, transaction
 from commerce_core.embedded import embedded_postgres, resolve
+from commerce_core.mail.models import Mail
+from commerce_core.mail.templates import Letter, Templates
+from commerce_core.pricing.core_rules import CATALOGUE_PRICE
+from commerce_core.pricing.rules import Pricing
 from commerce_core.settings import CoreSettings, parse_settings
 from commerce_core.stock.service import receive_stock
 from commerce_core.stock.verify import verify_stock
+from commerce_core.testing.redis import redis_server
+
+__all__ = ["redis_server"]  # a fixture, too
 
 Result = TypeVar("Result")
 
@@ -43,11 +51,18 @@ DEFAULTS = {
     "commerce.environment": "development",
     "payments.manual_webhook_secret": WEBHOOK_SECRET,
     "log.level": "warning",
+    # As cheap as argon2id gets and still is what it is.
+    "accounts.password_memory_kib": "1024",
+    "accounts.password_passes": "1",
     # The clock of a test jumps, and so must what the desk remembers.
     "stock.sold_out_memory_ms": "0",
     # Tests ask as often as they like; those of limits set them.
     **{f"limits.{strategy}": "off" for strategy in STRATEGIES},
 }
+
+
+# What the catalogue says, and nothing else: for tests of services that need no shop's settings.
+CATALOGUE_PRICES = Pricing((CATALOGUE_PRICE,))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -187,6 +202,16 @@ def sign_in(application: Any, engine: Engine) -> Callable[..., SignedIn]:
     return make
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedMail:
+    """A mail as its reader sees it; a code that it holds is `context["token"]`."""
+
+    to: str
+    template: str
+    context: dict[str, Any]
+    letter: Letter
+
+
 @pytest.fixture
 def staff(sign_in: Callable[..., SignedIn]) -> TestApp:
     return sign_in("staff").client
@@ -220,6 +245,28 @@ def product_of(engine: Engine) -> Callable[[UUID], UUID]:
             return session.get_one(Variant, variant_id).product_id
 
     return find
+
+
+@pytest.fixture
+def mails(engine: Engine, settings: CoreSettings) -> Callable[..., list[ReceivedMail]]:
+    """`mails()`, `mails(to="ada@example.com")`: what the shop has written, oldest first, delivered or not."""
+    templates = Templates(settings.mail)
+
+    def read(to: str | None = None) -> list[ReceivedMail]:
+        with Session(engine) as session:
+            found = session.scalars(select(Mail).order_by(Mail.id)).all()
+            return [
+                ReceivedMail(
+                    mail.recipient,
+                    mail.template,
+                    mail.context or {},
+                    templates.write(mail.template, mail.context or {}, ""),
+                )
+                for mail in found
+                if to in (None, mail.recipient)
+            ]
+
+    return read
 
 
 @contextmanager

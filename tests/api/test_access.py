@@ -13,7 +13,7 @@ from support.problems import assert_problem
 from webob import Response
 from webtest import TestApp
 
-from commerce_core.accounts.permissions import GUEST, PERMISSIONS_OF_ROLE, Permission
+from commerce_core.accounts.permissions import CUSTOMER, PERMISSIONS_OF_ROLE, Permission
 from commerce_core.testing import SignedIn
 
 # Routes that serve something else than endpoints, and why.
@@ -38,12 +38,12 @@ def test_every_view_belongs_to_an_endpoint(application: Any) -> None:
 
 
 def closed(application: Any) -> list[tuple[str, str]]:
-    """Method and address of what guests may not do."""
+    """Method and address of what customers may not do."""
     patterns = {route.name: route.pattern for route in application.registry.getUtility(IRoutesMapper).get_routes()}
     return [
         (endpoint.method, patterns[endpoint.route_name].replace("{id}", str(UUID(int=1))))
         for endpoint in application.registry.endpoints
-        if endpoint.permission not in GUEST
+        if endpoint.permission not in CUSTOMER
     ]
 
 

@@ -65,7 +65,7 @@ def test_the_database_is_upgraded_once_and_checked(run: Run) -> None:
 
 
 def test_an_admin_may_be_created_twice_and_each_token_works(run: Run, client: TestApp, engine: Engine) -> None:
-    tokens = [run("user", "create-admin", "--email", email).output.strip() for email in ("a@b.co", "A@B.co")]
+    tokens = [run("user", "create-admin", "--email", email).stdout.strip() for email in ("a@b.co", "A@B.co")]
     assert len(set(tokens)) == 2
     for token in tokens:
         client.authorization = ("Bearer", token)
@@ -77,7 +77,7 @@ def test_an_admin_may_be_created_twice_and_each_token_works(run: Run, client: Te
 def test_a_token_ends_by_expiry_by_revocation_and_with_its_user(
     client: TestApp, run: Run, engine: Engine, clock: StoppedClock
 ) -> None:
-    client.authorization = ("Bearer", run("user", "create-admin", "--email", "a@b.co").output.strip())
+    client.authorization = ("Bearer", run("user", "create-admin", "--email", "a@b.co").stdout.strip())
     for change in (
         "UPDATE api_token SET revoked_at = now()",
         "UPDATE api_token SET expires_at = now() - interval '1 day'",

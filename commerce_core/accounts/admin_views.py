@@ -1,0 +1,112 @@
+"""Users as staff see and administrators change them, over REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commerce_core.accounts import recovery, tokens, users
+from commerce_core.accounts.models import User
+from commerce_core.accounts.permissions import Permission
+from commerce_core.accounts.schemas import (
+    AdminUserOut,
+    SignedOutOut,
+    UserChangeIn,
+    UserCreateIn,
+    UserList,
+    UserQuery,
+)
+from commerce_core.api.endpoints import api_view, path_id
+from commerce_core.api.problems import NotFound
+from commerce_core.api.schemas import cursor_list_of
+
+CHANGEABLE = ("role", "tier", "is_active", "name")
+
+
+@api_view(
+    route_name="admin_users", request_method="GET", permission=Permission.USER_READ, query=UserQuery, returns=UserList
+)
+def list_users(request: Any, query: UserQuery) -> Any:
+    """Users, newest first."""
+    found, more = users.list_users(
+        request.db,
+        role=query.role,
+        is_active=query.is_active,
+        prefix=query.q,
+        before=query.after,
+        limit=query.limit,
+    )
+    return cursor_list_of(
+        request.path, query, [AdminUserOut.of(user) for user in found], found[-1].id if more else None
+    )
+
+
+@api_view(
+    route_name="admin_users",
+    request_method="POST",
+    permission=Permission.USER_MANAGE,
+    body=UserCreateIn,
+    returns=AdminUserOut,
+    status=201,
+    problems=(users.EmailTaken,),
+)
+def create_user(request: Any, body: UserCreateIn) -> AdminUserOut:
+    """Open an account for somebody, who gets a mail to choose a password with."""
+    user = users.add_user(request.db, body.email, body.name, body.role, created_at=request.now)
+    recovery.invite(request.db, user, settings=request.settings.accounts, locale=request.locale, now=request.now)
+    request.audit("user.create", f"user:{user.id}", after=_audited(user))
+    return AdminUserOut.of(user)
+
+
+@api_view(
+    route_name="admin_user",
+    request_method="GET",
+    permission=Permission.USER_READ,
+    returns=AdminUserOut,
+    problems=(NotFound,),
+)
+def show_user(request: Any) -> AdminUserOut:
+    """One user."""
+    return AdminUserOut.of(_user(request))
+
+
+@api_view(
+    route_name="admin_user",
+    request_method="PATCH",
+    permission=Permission.USER_MANAGE,
+    body=UserChangeIn,
+    returns=AdminUserOut,
+    problems=(users.LastAdmin, NotFound),
+)
+def change_user(request: Any, body: UserChangeIn) -> AdminUserOut:
+    """Change a user's role, tier or name, or whether they may sign in. Who may not is signed out everywhere."""
+    before = _audited(_user(request))
+    user = users.change_user(request.db, path_id(request), body.model_dump(exclude_unset=True), now=request.now)
+    request.audit("user.update", f"user:{user.id}", before=before, after=_audited(user))
+    return AdminUserOut.of(user)
+
+
+@api_view(
+    route_name="admin_user_logout_all",
+    request_method="POST",
+    permission=Permission.USER_MANAGE,
+    returns=SignedOutOut,
+    problems=(NotFound,),
+)
+def logout_user(request: Any) -> Any:
+    """End all tokens of a user."""
+    user = _user(request)
+    count = tokens.revoke_tokens(request.db, user.id, now=request.now)
+    request.audit("user.logout-all", f"user:{user.id}", after={"signed_out": count})
+    return {"signed_out": count}
+
+
+def _user(request: Any) -> User:
+    user: User | None = request.db.get(User, path_id(request))
+    if user is None:
+        raise NotFound("There is no such user.")
+    return user
+
+
+def _audited(user: User) -> dict[str, Any]:
+    """What the audit log keeps of a user; not the address, which leaves with them."""
+    return {name: getattr(user, name) for name in CHANGEABLE}

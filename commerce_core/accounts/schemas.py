@@ -1,0 +1,239 @@
+"""Accounts as clients send and see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from commerce_core.accounts.models import ApiToken, User
+from commerce_core.accounts.passwords import LONGEST, SHORTEST
+from commerce_core.accounts.permissions import PERMISSIONS_OF_ROLE, Permission
+from commerce_core.accounts.tokens import Actor
+from commerce_core.api.schemas import CursorList, CursorQuery, Input, Output, ShortText
+from commerce_core.carts.schemas import CartMerge
+
+Role = Literal["customer", "staff", "admin"]
+# Narrower than the standard on purpose: without what means something in a mail's header (quotes, brackets, commas).
+EmailAddress = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        max_length=254,
+        pattern=r'^[^@\s\x00-\x1f\x7f"(),:;<>\[\\\]]{1,64}@[^@\s\x00-\x1f\x7f"(),:;<>\[\\\]]+\.[^@.\s\x00-\x1f\x7f"(),:;<>\[\\\]]+$',
+    ),
+    Field(examples=["ada@example.com"], json_schema_extra={"format": "email"}),
+]
+Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^[0-9+()./ -]+$")]
+# Passwords are taken as they are: not stripped.
+NewPassword = Annotated[
+    str,
+    Field(
+        min_length=SHORTEST,
+        max_length=LONGEST,
+        description="Any characters. The most common passwords and the e-mail address are refused.",
+        examples=["correct horse battery"],
+        json_schema_extra={"format": "password", "writeOnly": True},
+    ),
+]
+Password = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST,
+        examples=["correct horse battery"],
+        json_schema_extra={"format": "password", "writeOnly": True},
+    ),
+]
+Code = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="From the mail.", examples=["pX3cZt0mYVQnKq8b1sE5uR7wGdLhJf2o"]),
+]
+DeviceName = Annotated[ShortText, Field(description="How you tell it from your others.", examples=["Ada's telephone"])]
+
+
+class RegistrationIn(Input):
+    email: EmailAddress
+    password: NewPassword
+    name: ShortText = Field(examples=["Ada Lovelace"])
+
+
+class RegistrationConfirmIn(Input):
+    token: Code
+    password: Password = Field(description="The one that was chosen when registering.")
+    device_name: DeviceName
+
+
+class LoginIn(Input):
+    email: EmailAddress
+    password: Password
+    device_name: DeviceName
+
+
+class PasswordResetIn(Input):
+    email: EmailAddress
+
+
+class PasswordResetConfirmIn(Input):
+    token: Code
+    password: NewPassword
+
+
+class PasswordIn(Input):
+    current_password: Password
+    new_password: NewPassword
+
+
+class EmailIn(Input):
+    email: EmailAddress
+    current_password: Password
+
+
+class CodeIn(Input):
+    token: Code
+
+
+class DeletionIn(Input):
+    current_password: Password
+
+
+class ProfileIn(Input):
+    """What is left out stays as it is."""
+
+    name: ShortText = Field(default="", examples=["Ada King"])
+    phone: Phone | None = Field(default=None, description="null takes it away.", examples=["+44 20 7946 0958"])
+
+
+class TokenIn(Input):
+    device_name: DeviceName
+    abilities: list[Annotated[Permission, Field(strict=False)]] | None = Field(
+        default=None,
+        max_length=len(Permission),
+        description="What it may be used for, among what your own token allows. Left out: the same as your own.",
+        examples=[["stock:read"]],
+    )
+    expires_at: AwareDatetime | None = Field(default=None, strict=False, description="Left out: as after a login.")
+
+
+class MailedOut(Output):
+    """The same for every address."""
+
+    detail: str = Field(examples=["If the address is right, a mail is on its way."])
+
+
+class UserOut(Output):
+    id: UUID
+    email: str
+    name: str
+    phone: str | None
+    role: Role
+    email_verified: bool = Field(description="Whether the address has been shown to be the user's.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        return cls.model_construct(
+            id=user.id,
+            email=user.email,
+            name=user.name,
+            phone=user.phone,
+            role=user.role,
+            email_verified=user.email_verified_at is not None,
+            created_at=user.created_at,
+        )
+
+
+class MeOut(UserOut):
+    """The user, and what the token in use allows."""
+
+    permissions: list[Permission]
+
+    @classmethod
+    def of_actor(cls, user: User, actor: Actor) -> Self:
+        me = cls.of(user)
+        me.permissions = sorted(p for p in PERMISSIONS_OF_ROLE[actor.role] if actor.may(p))
+        return me
+
+
+class SignedInOut(Output):
+    token: str = Field(description="Shown this once. Send it as `Authorization: Bearer ...`.", examples=["cmt_2Jx5..."])
+    expires_at: datetime
+    user: UserOut
+    cart_merge: CartMerge | None = Field(description="What became the user's of the guest whose X-Cart-Token was sent.")
+
+
+class TokenOut(Output):
+    id: UUID
+    device_name: str
+    abilities: list[str] | None = Field(description="null: everything that the user may do.")
+    current: bool = Field(description="Whether it is the one in use.")
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="Right to five minutes.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, token: ApiToken, actor: Actor) -> Self:
+        return cls.model_construct(
+            id=token.id,
+            device_name=token.device_name,
+            abilities=token.abilities,
+            current=token.id == actor.token_id,
+            expires_at=token.expires_at,
+            last_used_at=token.last_used_at,
+            created_at=token.created_at,
+        )
+
+
+class NewTokenOut(TokenOut):
+    token: str = Field(description="Shown this once.", examples=["cmt_2Jx5..."])
+
+
+TokenList = CursorList[TokenOut]
+
+
+class UserQuery(CursorQuery):
+    role: Role | None = None
+    is_active: bool | None = None
+    q: ShortText | None = Field(default=None, description="What the address or the name begins with.")
+
+
+class UserCreateIn(Input):
+    email: EmailAddress
+    name: ShortText = Field(examples=["Grace Hopper"])
+    role: Role = "staff"
+
+
+class UserChangeIn(Input):
+    """What is left out stays as it is."""
+
+    role: Role = "customer"
+    tier: ShortText | None = Field(default=None, description="A group of customers. null takes it away.")
+    is_active: bool = True
+    name: ShortText = ""
+
+
+class AdminUserOut(UserOut):
+    """A user as staff see them."""
+
+    tier: str | None
+    is_active: bool
+    has_password: bool
+    deleted_at: datetime | None
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        shown = super().of(user)
+        shown.tier = user.tier
+        shown.is_active = user.is_active
+        shown.has_password = user.password_hash is not None
+        shown.deleted_at = user.deleted_at
+        return shown
+
+
+class SignedOutOut(Output):
+    signed_out: int = Field(description="How many tokens have been ended.")
+
+
+UserList = CursorList[AdminUserOut]

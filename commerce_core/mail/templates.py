@@ -1,0 +1,67 @@
+"""What mails say: Mako templates, `<name>.txt` (its first line is the subject) and, if there is one, `<name>.html`.
+
+A merchant's folder (`mail.templates`) is looked into first, and there also for a language: `<name>.de.txt`. HTML is
+escaped. Templates are code: only who may change the shop's files should be able to write them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mako.exceptions import TopLevelLookupException
+from mako.lookup import TemplateLookup
+from mako.template import Template
+
+from commerce_core.settings import MailSettings
+
+_BUILT_IN = Path(__file__).parent / "templates"
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(_[A-Za-z0-9]{2,8})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a mail says."""
+
+    subject: str
+    text: str
+    html: str | None
+
+
+class Templates:
+    """The templates of a shop."""
+
+    def __init__(self, settings: MailSettings) -> None:
+        folders = [folder for folder in (settings.templates, str(_BUILT_IN)) if folder is not None]
+        self._shop_name = settings.shop_name
+        self._text = TemplateLookup(folders, strict_undefined=True)
+        self._html = TemplateLookup(folders, strict_undefined=True, default_filters=["h"])
+
+    def write(self, template: str, context: Mapping[str, Any], locale: str) -> Letter:
+        """The letter. Raises whatever a template raises; a LookupError when there is none of that name."""
+        values = {"shop_name": self._shop_name, **context}
+        text = _find(self._text, template, locale, "txt")
+        if text is None:
+            raise LookupError(f"There is no template {template}.txt.")
+        subject, _, body = text.render_unicode(**values).lstrip().partition("\n")
+        html = _find(self._html, template, locale, "html")
+        return Letter(
+            # What stands in a header is one line, whatever was put into the template.
+            subject=" ".join(subject.split()),
+            text=body.strip() + "\n",
+            html=None if html is None else html.render_unicode(**values),
+        )
+
+
+def _find(lookup: TemplateLookup, name: str, locale: str, kind: str) -> Template | None:
+    """The template for a locale, else its language, else any."""
+    languages = [f".{locale}", f".{locale.partition('_')[0]}"] if _LOCALE.fullmatch(locale) else []
+    for language in [*languages, ""]:
+        try:
+            return lookup.get_template(f"{name}{language}.{kind}")
+        except TopLevelLookupException:
+            continue
+    return None
