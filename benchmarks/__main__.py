@@ -24,6 +24,7 @@ use = egg:commerce-core
 commerce.environment = development
 sqlalchemy.url = postgresql://set-by-the-environment/
 stock.hold_seconds = 600
+limits.exempt = 127.0.0.0/8
 """
 PARTS = {"holds": holds.bench, "catalogue": catalogue.bench}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 import math
 import threading
-import time
 from typing import NamedTuple
 
 import structlog
@@ -70,18 +69,15 @@ class ProcessWindow:
                 self._turn_to(int(number))
             count = self._counts.get(key, 0)
             before = self._counts_before.get(key, 0)
-            in_sight = 1 - elapsed / self._seconds
-            used = count + math.floor(before * in_sight)
+            left = self._seconds - elapsed
+            used = count + math.floor(before * left / self._seconds)
             allowed = used < self._limit
             if allowed:
                 self._counts[key] = count + 1
                 used += 1
                 if len(self._counts) > MOST_KEYS:
                     self._forget_half()
-        reset = self._seconds - elapsed
-        if before:
-            reset = min(reset, in_sight * self._seconds % (self._seconds / before))
-        return Standing(allowed, self._limit, self._limit - used, reset)
+        return Standing(allowed, self._limit, self._limit - used, _reset(self._seconds, left, before, left))
 
     def _turn_to(self, number: int) -> None:
         self._counts_before = self._counts if number == self._number + 1 else {}
@@ -109,7 +105,7 @@ class RedisCounters:
             socket_timeout=settings.timeout_ms / 1000,
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
         )
-        self._windows = SlidingWindowCounterRateLimiter(self._storage)
+        self._strategy = SlidingWindowCounterRateLimiter(self._storage)
         self._clock = clock
         self._lock = threading.Lock()
         self._is_away = False
@@ -120,17 +116,19 @@ class RedisCounters:
         was_away = self._is_away
         if was_away and not self._may_ask():
             return None
+        seconds = item.get_expiry()
         try:
-            allowed = self._windows.hit(item, key)
-            stats = self._windows.get_window_stats(item, key)
+            allowed = self._strategy.hit(item, key)
+            before, before_left, count, left = self._storage.get_sliding_window(item.key_for(key), seconds)
         except (RedisError, OSError) as error:
             self._has_gone(error)
             return None
         if was_away:
             self._is_back()
-        # The library tells the time of the reset by the system's clock.
-        reset = max(0.0, stats.reset_time - time.time())
-        return Standing(allowed, item.amount, stats.remaining if allowed else 0, reset)
+        used = count + math.floor(before * before_left / seconds)
+        # Others may have come between the two questions. Redis keeps a window for the time of the next one, too.
+        remaining = max(0, item.amount - used) if allowed else 0
+        return Standing(allowed, item.amount, remaining, _reset(seconds, left - seconds, before, before_left))
 
     def close(self) -> None:
         self._storage.storage.close()
@@ -160,3 +158,8 @@ class RedisCounters:
             self._is_away = False
         if is_news:
             _log.warning("redis is back: limits are shared again")
+
+
+def _reset(seconds: int, left: float, before: int, before_left: float) -> float:
+    """Seconds until the sum of both windows falls: one more of the old one is out of sight, or this one is over."""
+    return max(0.0, min(left, before_left % (seconds / before)) if before else left)

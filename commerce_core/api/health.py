@@ -42,13 +42,20 @@ class Ready(Output):
     checks: dict[str, str]
 
 
-@api_view(route_name="healthz", request_method="GET", permission=Permission.PUBLIC, returns=Alive)
+@api_view(route_name="healthz", request_method="GET", permission=Permission.PUBLIC, returns=Alive, limit=None)
 def healthz(_request: Any) -> dict[str, Any]:
     """Whether the process is alive. Touches nothing else."""
     return {"status": "ok"}
 
 
-@api_view(route_name="readyz", request_method="GET", permission=Permission.PUBLIC, returns=Ready, problems=(NotReady,))
+@api_view(
+    route_name="readyz",
+    request_method="GET",
+    permission=Permission.PUBLIC,
+    returns=Ready,
+    limit=None,
+    problems=(NotReady,),
+)
 def readyz(request: Any) -> dict[str, Any]:
     """Whether the shop can serve. Asks the database, and whether its schema is the one this version needs."""
     checks = {"database": "ok", "migrations": "ok"}

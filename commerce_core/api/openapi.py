@@ -31,6 +31,7 @@ from commerce_core.api.problems import (
     MalformedRequest,
     NotFound,
     Problem,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
@@ -138,7 +139,7 @@ def takes_idempotency_key(endpoint: Endpoint) -> bool:
 
 def _responses(endpoint: Endpoint, path: str, schemas: Schemas) -> Json:
     success: Json = {"description": "Done; there is nothing to say."}
-    headers = ["X-Request-ID"]
+    headers = ["X-Request-ID", *(parts.LIMIT_HEADERS if endpoint.limit else ())]
     if endpoint.returns is not None:
         schema = schemas.ref(endpoint.returns, "serialization")
         success = {"description": schemas.description(schema), "content": {"application/json": {"schema": schema}}}
@@ -180,6 +181,7 @@ def _problems(endpoint: Endpoint, path: str) -> list[type[Problem]]:
         InvalidInput: True,  # unknown query parameters are refused everywhere
         IdempotencyKeyInUse: endpoint.keyed,
         IdempotencyKeyReused: endpoint.keyed,
+        TooManyRequests: endpoint.limit is not None,
         Unavailable: True,
         Problem: True,
     }

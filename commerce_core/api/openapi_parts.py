@@ -74,10 +74,24 @@ HEADERS: Json = {
         "description": "`true` on the answer to a repeat.",
         "schema": {"type": "string", "enum": ["true"]},
     },
+    "RateLimit-Limit": {
+        "description": "How many requests of this kind the tightest of the limits allows in its time.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Remaining": {
+        "description": "How many more are allowed just now. Absent with the other two where nobody counts.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Reset": {"description": "Seconds until one more is allowed.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}},
 }
-_HEADERS_OF_STATUS = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
+LIMIT_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+_HEADERS_OF_STATUS = {
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After", *LIMIT_HEADERS),
+    503: ("Retry-After",),
+}
 
 # Paths whose placeholder is more than the UUID of what stands before it.
 _PATH_PARAMETERS: dict[str, tuple[str, Json]] = {

@@ -44,6 +44,7 @@ def _verify_manual(request: Any) -> None:
     body=ManualEventIn,
     returns=WebhookReceipt,
     keyed=False,  # the event's own id is the key
+    limit="webhook",
     problems=(InvalidSignature,),
 )
 def manual_webhook(request: Any, body: ManualEventIn) -> WebhookReceipt:

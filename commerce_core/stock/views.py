@@ -38,6 +38,7 @@ from commerce_core.stock.schemas import (
     returns=HoldOut,
     status=201,
     keyed=False,  # the hold desk stores the key in the statement that takes the stock
+    limit="hold",
     problems=(service.OutOfStock, service.UnknownVariant, IdempotencyKeyReused),
 )
 def create_hold(request: Any, body: HoldIn) -> Any:

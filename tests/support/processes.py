@@ -27,6 +27,7 @@ PATIENT = {
     "commerce.environment": "development",
     "payments.manual_webhook_secret": WEBHOOK_SECRET,
     "log.level": "warning",
+    "limits.exempt": "127.0.0.0/8",
     "sqlalchemy.pool_timeout_seconds": 60,
     "sqlalchemy.statement_timeout_ms": 60_000,
     "sqlalchemy.lock_timeout_ms": 60_000,
