@@ -25,7 +25,9 @@ def show(config: str) -> None:
     for section in CoreSettings.model_fields:
         for key, value in getattr(loaded, section):
             shown = "********" if isinstance(value, SecretStr) else value
-            if key == "url":
+            if isinstance(value, tuple):
+                shown = ", ".join(map(str, value))
+            if key == "url" and value is not None:
                 shown = _without_password(value)
             click.echo(f"{section}.{key} = {'' if shown is None else shown}")
 
