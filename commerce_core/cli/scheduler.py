@@ -49,6 +49,7 @@ def make_tasks(shop: Shop, stop: Callable[[], bool] = lambda: False) -> dict[str
     from commerce_core.accounts.sweep import forget_what_is_over
     from commerce_core.api.idempotency import forget_old_keys
     from commerce_core.application import make_configurator
+    from commerce_core.carts.sweep import expire_carts, forget_closed_carts
     from commerce_core.database import transaction
     from commerce_core.mail.delivery import deliver_mails
     from commerce_core.mail.service import forget_sent_mails
@@ -67,6 +68,9 @@ def make_tasks(shop: Shop, stop: Callable[[], bool] = lambda: False) -> dict[str
             mails = forget_sent_mails(session, now=now, days=shop.settings.mail.keep_days)
             return mails + forget_what_is_over(session, now=now)
 
+    def forget_carts(now: datetime) -> int:
+        return forget_closed_carts(shop.engine, now=now, days=shop.settings.carts.keep_days)
+
     def deliver(now: datetime) -> int:
         return deliver_mails(shop.engine, transport, shop.settings.mail, now=now, stop=stop)
 
@@ -74,11 +78,13 @@ def make_tasks(shop: Shop, stop: Callable[[], bool] = lambda: False) -> dict[str
     return {
         "expire holds": lambda now: sweep_holds(shop.engine, now=now, stop=stop),
         "serve backorders": lambda now: serve_waiting_backorders(shop.engine, now=now),
+        "expire carts": lambda now: expire_carts(shop.engine, now=now, stop=stop),
         "expire orders": lambda now: expire_orders(shop.engine, now=now, stop=stop),
         "carry out refunds": lambda now: carry_out_refunds(shop.engine, registry, stop=stop),
         "retry unmatched webhooks": lambda now: retry_unmatched(shop.engine, registry, now=now),
         "deliver mails": deliver,
         "forget lapsed codes, tokens and mails": _every(timedelta(minutes=10), forget_accounts),
+        "forget closed carts": _every(timedelta(minutes=10), forget_carts),
         "forget idempotency keys": _every(timedelta(minutes=10), forget_keys),
     }
 
