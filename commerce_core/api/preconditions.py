@@ -2,7 +2,7 @@
 
 A resource with a `version` is answered with it as a strong ETag; PATCH and DELETE must send it back as `If-Match`. An
 endpoint has both by being declared `versioned` (see endpoints.py). The version is compared twice: by the view, which
-has read the row, and by the UPDATE itself (`save`), because another may come between.
+has read the row, and by the UPDATE itself (`save`), so that nobody who forgets to lock the row loses another's edit.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ def check_version(request: Any, version: int) -> None:
         raise PreconditionFailed(version)
 
 
-def save(session: Session, row: Any, changes: Mapping[str, Any]) -> None:
+def save(session: Session, row: Any, changes: Mapping[str, Any], *, always: bool = False) -> None:
     """Write `changes` to `row` and count them as one edit, if it is still at the version that was read.
 
-    The comparison is part of the UPDATE, so of two at once one wins. What changes nothing is not written. Locks the
-    row. Raises PreconditionFailed, or NotFound when it is gone.
+    The comparison is part of the UPDATE, so of two at once one wins. What changes nothing is not written, unless it
+    counts `always`. Locks the row. Raises PreconditionFailed, or NotFound when it is gone.
     """
     kind = type(row)
     new = {name: value for name, value in changes.items() if getattr(row, name) != value}
-    if not new:
+    if not new and not always:
         return
     done = session.execute(
         update(kind)
@@ -82,9 +82,15 @@ def save(session: Session, row: Any, changes: Mapping[str, Any]) -> None:
     )
     assert isinstance(done, CursorResult)
     if not done.rowcount:
-        version = session.scalar(select(kind.version).where(kind.id == row.id))
-        raise NotFound("It has been deleted.") if version is None else PreconditionFailed(version)
+        raise stale(session, row)
     session.refresh(row)
+
+
+def stale(session: Session, row: Any) -> Problem:
+    """What to say when `row` is not at the version any more that was read."""
+    kind = type(row)
+    version = session.scalar(select(kind.version).where(kind.id == row.id))
+    return NotFound("It has been deleted.") if version is None else PreconditionFailed(version)
 
 
 def includeme(config: Configurator) -> None:

@@ -106,6 +106,7 @@ def create_product(
     attributes: Mapping[str, Any] | None = None,
     is_featured: bool = False,
     popularity: int = 0,
+    tax_class: str = "standard",
 ) -> Product:
     """Add a product. It is published `now` unless told otherwise or a draft, and seen once it has a variant.
 
@@ -122,6 +123,7 @@ def create_product(
         attributes=dict(attributes or {}),
         is_featured=is_featured,
         popularity=popularity,
+        tax_class=tax_class,
         published_at=published_at or (None if status == "draft" else now),
     )
     session.add(product)
