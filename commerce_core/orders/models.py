@@ -26,6 +26,7 @@ class Order(Base):
         one_of("status", "pending", "processing", "completed", "cancelled"),
         one_of("payment_status", "unpaid", "pending", "paid", "failed", "partially_refunded", "refunded"),
         one_of("fulfillment_status", "unfulfilled", "partial", "fulfilled", "returned"),
+        one_of("cancel_reason", "cancelled", "expired"),
         CheckConstraint(
             "total = subtotal - discount_total + shipping_total + fee_total"
             " + CASE WHEN prices_include_tax THEN 0 ELSE tax_total END",
@@ -37,6 +38,11 @@ class Order(Base):
         ),
         Index("ix_orders_unpaid", "expires_at", postgresql_where=text("status = 'pending'")),
         Index("ix_orders_owner", "owner", "id", postgresql_where=text("owner IS NOT NULL")),
+        Index("ix_orders_status", "status", "id"),
+        Index("ix_orders_payment_status", "payment_status", "id"),
+        Index("ix_orders_fulfillment_status", "fulfillment_status", "id"),
+        Index("ix_orders_created_at", "created_at"),
+        Index("ix_orders_email", text("lower(customer ->> 'email')"), "id"),
     )
 
     id: Mapped[Id]
@@ -63,26 +69,38 @@ class Order(Base):
     shipping_address: Mapped[dict[str, Any] | None]
     billing_address: Mapped[dict[str, Any] | None]
     note: Mapped[str | None] = mapped_column(Text)
+    staff_note: Mapped[str | None] = mapped_column(Text)
     expires_at: Mapped[datetime | None]
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
+    # An order that has lapsed may still be paid; one that somebody has cancelled may not.
+    cancel_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
 
     lines: Mapped[list[OrderLine]] = relationship(order_by="OrderLine.position", back_populates="order")
     adjustments: Mapped[list[OrderAdjustment]] = relationship(order_by="OrderAdjustment.id")
     events: Mapped[list[OrderEvent]] = relationship(order_by="OrderEvent.id", back_populates="order")
+    fulfillments: Mapped[list[Fulfillment]] = relationship(order_by="Fulfillment.id")
 
 
 class OrderLine(Base):
     """A snapshot of what was bought, independent of what becomes of the product.
 
-    `total` is before the line's discount; `tax_total` is the tax on what is left after it.
+    `total` is before the line's discount; `tax_total` is the tax on what is left after it. Of its units,
+    `fulfilled_quantity` have been shipped, `returned_quantity` of those have come back, and `cancelled_quantity` will
+    never be shipped.
     """
 
     __tablename__ = "order_line"
     __table_args__ = (
         CheckConstraint("quantity > 0 AND total = unit_price * quantity", name="total"),
         CheckConstraint("discount_total >= 0 AND discount_total <= total AND tax_total >= 0", name="parts"),
+        CheckConstraint(
+            "fulfilled_quantity >= 0 AND cancelled_quantity >= 0"
+            " AND fulfilled_quantity + cancelled_quantity <= quantity"
+            " AND returned_quantity >= 0 AND returned_quantity <= fulfilled_quantity",
+            name="units",
+        ),
     )
 
     id: Mapped[Id]
@@ -93,15 +111,57 @@ class OrderLine(Base):
     hold_id: Mapped[UUID | None] = mapped_column(ForeignKey("hold.id"), unique=True)
     product_name: Mapped[str] = mapped_column(Text)
     variant_name: Mapped[str] = mapped_column(Text)
-    sku: Mapped[str] = mapped_column(Text)
+    sku: Mapped[str] = mapped_column(Text, index=True)
     attributes: Mapped[dict[str, Any]]
     quantity: Mapped[int] = mapped_column(Integer)
     unit_price: Mapped[MinorUnits]
     total: Mapped[MinorUnits]
     discount_total: Mapped[MinorUnits] = mapped_column(default=0, server_default="0")
     tax_total: Mapped[MinorUnits] = mapped_column(default=0, server_default="0")
+    fulfilled_quantity: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    cancelled_quantity: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    returned_quantity: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
     order: Mapped[Order] = relationship(back_populates="lines")
+
+    @property
+    def unfulfilled_quantity(self) -> int:
+        """Units that are still to be shipped."""
+        return self.quantity - self.fulfilled_quantity - self.cancelled_quantity
+
+    @property
+    def refunded_quantity(self) -> int:
+        """Units that the customer does not pay for (any more)."""
+        return self.cancelled_quantity + self.returned_quantity
+
+
+class Fulfillment(Base):
+    """Units that were sent to the customer together. Cancelled, it was a mistake: they are still to be sent."""
+
+    __tablename__ = "fulfillment"
+    __table_args__ = (one_of("status", "shipped", "cancelled"),)
+
+    id: Mapped[Id]
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"), index=True)
+    status: Mapped[str] = mapped_column(Text, default="shipped")
+    carrier: Mapped[str | None] = mapped_column(Text)
+    tracking_number: Mapped[str | None] = mapped_column(Text)
+    tracking_url: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    cancelled_at: Mapped[datetime | None]
+
+    lines: Mapped[list[FulfillmentLine]] = relationship(order_by="FulfillmentLine.line_id")
+
+
+class FulfillmentLine(Base):
+    """How many units of an order's line are in a fulfillment."""
+
+    __tablename__ = "fulfillment_line"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity"),)
+
+    fulfillment_id: Mapped[UUID] = mapped_column(ForeignKey("fulfillment.id"), primary_key=True)
+    line_id: Mapped[UUID] = mapped_column(ForeignKey("order_line.id"), primary_key=True, index=True)
+    quantity: Mapped[int] = mapped_column(Integer)
 
 
 class OrderAdjustment(Base):

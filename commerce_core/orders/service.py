@@ -1,32 +1,26 @@
-"""The life of an order: placed from a hold, paid, cancelled, expired.
+"""The life of an order once it is placed (placing.py): paid, cancelled, expired.
 
 Works in the caller's transaction; flushes, never commits. Lock order: the order, its holds, then levels.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, contains_eager
+from sqlalchemy.orm import Session
 
-from commerce_core.api.problems import Conflict, NotFound
-from commerce_core.catalog.models import Variant
-from commerce_core.database import uuid7
-from commerce_core.events import OrderCancelled, OrderPaid, OrderPaymentFailed, OrderPlaced, emit, savepoint
+from commerce_core.api.problems import Conflict
+from commerce_core.events import OrderCancelled, OrderPaid, OrderPaymentFailed, emit, savepoint
 from commerce_core.orders.models import Order, OrderEvent, OrderLine
 from commerce_core.orders.states import MACHINES
 from commerce_core.stock import service as stock
 from commerce_core.stock.models import Hold
 
-# Crockford's base 32: no I, L, O, U, so that a number can be read out over the telephone.
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # Stock that is taken again for a late payment is sold at once; the hold lives only inside the transaction.
 _INSTANT = timedelta(minutes=1)
 
@@ -37,99 +31,6 @@ class WrongOrderState(Conflict):
     slug = "wrong-order-state"
     title = "The order's state does not allow this"
     example: ClassVar[dict[str, Any]] = {"state": "cancelled"}
-
-
-class HoldAlreadyConverted(Conflict):
-    """The hold has become an order before; `order_id` says which."""
-
-    slug = "hold-already-converted"
-    title = "The hold has become an order already"
-    example: ClassVar[dict[str, Any]] = {"order_id": "01932c07-209c-7e3a-b6f4-5d2a8c9e1f70"}
-
-
-@dataclass(frozen=True, slots=True)
-class OrderDetails:
-    """What the customer says about an order: snapshots, kept as they are."""
-
-    customer: dict[str, Any] | None = None
-    shipping_address: dict[str, Any] | None = None
-    billing_address: dict[str, Any] | None = None
-    note: str | None = None
-
-
-def new_order_number() -> str:
-    """Ten random characters (50 bits): tells nobody how many orders there are."""
-    characters = [secrets.choice(_ALPHABET) for _ in range(10)]
-    return "".join(characters[:5]) + "-" + "".join(characters[5:])
-
-
-def place_order(
-    session: Session,
-    hold_id: UUID,
-    details: OrderDetails,
-    *,
-    owner: str | None,
-    payment_ttl: timedelta,
-    now: datetime,
-) -> Order:
-    """Turn an active hold into an order, exactly once, at the variant's price of now.
-
-    Locks the hold, not the level: its units stay reserved. Unpaid, the order lapses after `payment_ttl`.
-    Raises NotFound, HoldAlreadyConverted or HoldNotActive.
-    """
-    hold = stock.get_hold(session, hold_id, lock=True)
-    if hold is None or (hold.owner is not None and hold.owner != owner):
-        raise NotFound("There is no such hold.")
-    if hold.state == "converted":
-        raise HoldAlreadyConverted(order_id=str(hold.order_id))
-    variant = session.scalars(
-        select(Variant)
-        .join(Variant.product)
-        .options(contains_eager(Variant.product))
-        .where(Variant.id == hold.variant_id)
-    ).one()
-    order = Order(
-        id=uuid7(),
-        number=new_order_number(),
-        owner=owner,
-        hold_id=hold.id,
-        status="pending",
-        payment_status="unpaid",
-        fulfillment_status="unfulfilled",
-        currency=variant.currency,
-        subtotal=variant.price_amount * hold.quantity,
-        discount_total=0,
-        shipping_total=0,
-        tax_total=0,
-        total=variant.price_amount * hold.quantity,
-        customer=details.customer,
-        shipping_address=details.shipping_address,
-        billing_address=details.billing_address,
-        note=details.note,
-        expires_at=now + payment_ttl,
-        created_at=now,
-        adjustments=[],
-        lines=[
-            OrderLine(
-                position=1,
-                variant_id=variant.id,
-                hold_id=hold.id,
-                product_name=variant.product.name,
-                variant_name=variant.name,
-                sku=variant.sku,
-                attributes=variant.product.attributes | variant.attributes,
-                quantity=hold.quantity,
-                unit_price=variant.price_amount,
-                total=variant.price_amount * hold.quantity,
-            )
-        ],
-    )
-    stock.convert_hold(session, hold, order.id, now=now)
-    session.add(order)
-    record(session, order, "placed", owner, total=order.total, currency=order.currency)
-    session.flush()
-    emit(session, OrderPlaced(order_id=order.id, number=order.number, total=order.total, currency=order.currency))
-    return order
 
 
 def lock_order(session: Session, order_id: UUID) -> Order | None:
@@ -154,10 +55,11 @@ def record(session: Session, order: Order, kind: str, actor: str | None = None, 
 def mark_paid(session: Session, order: Order, *, now: datetime, actor: str | None = None) -> bool:
     """The order (locked) has been paid: its stock is sold. False when its stock is gone, and the money must go back.
 
-    An order that had lapsed gets its stock back if there is still enough for every line.
+    An order that had lapsed gets its stock back if there is still enough for every line; one that was cancelled does
+    not.
     """
     if order.status == "cancelled":
-        if not _take_stock_again(session, order, now=now):
+        if order.cancel_reason != "expired" or not _take_stock_again(session, order, now=now):
             transition(session, order, "payment_status", "paid", actor)
             order.paid_at = now
             session.flush()
@@ -168,6 +70,7 @@ def mark_paid(session: Session, order: Order, *, now: datetime, actor: str | Non
     order.paid_at = now
     order.expires_at = None
     order.cancelled_at = None
+    order.cancel_reason = None
     stock.sell_holds(session, holds_of(session, order), now=now, actor=actor)
     session.flush()
     emit(session, OrderPaid(order_id=order.id, number=order.number))
@@ -190,10 +93,28 @@ def cancel_order(
         raise WrongOrderState(f"The order is {order.status} and cannot be cancelled.", state=order.status)
     transition(session, order, "status", "cancelled", actor)
     order.cancelled_at = now
+    order.cancel_reason = "expired" if reason == "expired" else "cancelled"
     order.expires_at = None
     stock.end_holds(session, holds_of(session, order), now=now, actor=actor, reason=f"order {reason}")
     session.flush()
     emit(session, OrderCancelled(order_id=order.id, number=order.number, reason=reason))
+
+
+def change_order(session: Session, order: Order, changes: dict[str, Any], *, actor: str) -> None:
+    """Correct an order (locked): its `shipping_address`, its `staff_note`.
+
+    Raises WrongOrderState for the address of an order that was cancelled, or of which something was shipped.
+    """
+    closed = order.status in ("completed", "cancelled") or order.fulfillment_status != "unfulfilled"
+    if "shipping_address" in changes and closed:
+        raise WrongOrderState(
+            f"The order is {order.status} and {order.fulfillment_status}; its address stays as it is.",
+            state=order.status,
+        )
+    for field, value in changes.items():
+        setattr(order, field, value)
+    record(session, order, "changed", actor, fields=sorted(changes))
+    session.flush()
 
 
 def lapsed_order_ids(session: Session, *, now: datetime, limit: int) -> Sequence[UUID]:

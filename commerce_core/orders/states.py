@@ -5,7 +5,8 @@ from __future__ import annotations
 STATUS = {
     "pending": {"processing", "cancelled"},
     "processing": {"completed", "cancelled"},
-    "completed": set(),
+    # A fulfillment was a mistake.
+    "completed": {"processing"},
     # Paid after it had lapsed, and the stock could be taken again.
     "cancelled": {"processing"},
 }
@@ -15,14 +16,16 @@ PAYMENT_STATUS = {
     "pending": {"paid", "failed"},
     "failed": {"pending", "paid"},
     "paid": {"partially_refunded", "refunded"},
-    "partially_refunded": {"refunded"},
-    "refunded": set(),
+    # Backwards, when a provider takes back that a refund has succeeded.
+    "partially_refunded": {"refunded", "paid"},
+    "refunded": {"partially_refunded", "paid"},
 }
 
 FULFILLMENT_STATUS = {
     "unfulfilled": {"partial", "fulfilled"},
-    "partial": {"fulfilled", "returned"},
-    "fulfilled": {"returned"},
+    # Backwards, when a fulfillment was a mistake.
+    "partial": {"unfulfilled", "fulfilled", "returned"},
+    "fulfilled": {"unfulfilled", "partial", "returned"},
     "returned": set(),
 }
 

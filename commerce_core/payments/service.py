@@ -8,22 +8,57 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, selectinload
 
+from commerce_core.api.problems import Conflict
 from commerce_core.database import uuid7
-from commerce_core.events import RefundDue, WebhookReceived, emit
+from commerce_core.events import WebhookReceived, emit, savepoint
+from commerce_core.log import first_line
 from commerce_core.orders import service as orders
 from commerce_core.orders.models import Order
-from commerce_core.payments.models import Payment, Refund, WebhookEvent
-from commerce_core.payments.provider import PaymentProvider, ProviderEvent, UnknownProvider
+from commerce_core.payments import refunds
+from commerce_core.payments.models import Payment, WebhookEvent
+from commerce_core.payments.provider import (
+    ManualProvider,
+    PaymentProvider,
+    ProviderEvent,
+    RefundResult,
+    UnknownProvider,
+)
 
-# How long an event whose order is unknown is tried again by itself; after that it is kept for the staff to look at.
+_log = structlog.get_logger("commerce.payment")
+
+# How long an event whose order is unknown is tried again by itself, and after which pauses; after that it is kept for
+# the staff to look at.
 UNMATCHED_PATIENCE = timedelta(hours=1)
+UNMATCHED_DELAYS = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))
+
+MANUAL = ManualProvider.code
+_TAKEN = ("paid", "refunded")
+_PAID = ("paid", "partially_refunded", "refunded")
+
+
+class PaymentReferenceUsed(Conflict):
+    """A payment of another order, `order_id`, has this reference."""
+
+    slug = "payment-reference-used"
+    title = "The reference belongs to another order's payment"
+    example: ClassVar[dict[str, Any]] = {"order_id": "01932c07-209c-7e3a-b6f4-5d2a8c9e1f70"}
+
+
+class WrongEventState(Conflict):
+    """Only an event that is unmatched or dead can be tried again; the state of this one is `state`."""
+
+    slug = "wrong-event-state"
+    title = "The event's state does not allow this"
+    example: ClassVar[dict[str, Any]] = {"state": "processed"}
 
 
 def provider(registry: Any, code: str) -> PaymentProvider:
@@ -53,9 +88,16 @@ def start_payment(session: Session, order: Order, provider_code: str, *, now: da
 
 
 def payments_of(session: Session, order_ids: Sequence[UUID]) -> defaultdict[UUID, list[Payment]]:
-    """The payments of each order, oldest first. One statement."""
+    """The payments of each order, oldest first, with their refunds. Two statements."""
     grouped: defaultdict[UUID, list[Payment]] = defaultdict(list)
-    for payment in session.scalars(select(Payment).where(Payment.order_id.in_(order_ids)).order_by(Payment.id)):
+    query = (
+        select(Payment)
+        .options(selectinload(Payment.refunds))
+        .where(Payment.order_id.in_(order_ids))
+        .order_by(Payment.id)
+        .execution_options(populate_existing=True)
+    )
+    for payment in session.scalars(query):
         grouped[payment.order_id].append(payment)
     return grouped
 
@@ -104,11 +146,16 @@ def apply_event(session: Session, row: WebhookEvent, event: ProviderEvent, *, no
     order = orders.lock_order(session, event.order_id)
     if order is None:
         row.state, row.detail = "unmatched", "there is no such order (yet)"
+        _try_again_later(row, now)
     else:
         row.order_id = order.id
         row.processed_at = now
-        row.detail = (_apply_paid if event.status == "paid" else _apply_failed)(session, order, event, now=now)
-        row.state = "processed" if row.detail is None else "ignored"
+        row.next_attempt_at = None
+        try:
+            row.detail = _EFFECTS[event.status](session, order, event, now=now)
+            row.state = "processed" if row.detail is None else "ignored"
+        except PaymentReferenceUsed as error:
+            row.state, row.detail = "dead", error.detail
     session.flush()
     emit(
         session,
@@ -117,39 +164,110 @@ def apply_event(session: Session, row: WebhookEvent, event: ProviderEvent, *, no
 
 
 def unmatched_event_ids(session: Session, *, now: datetime, limit: int) -> Sequence[UUID]:
-    """Events whose order was unknown, young enough to be tried again. Takes no locks."""
+    """Events whose order was unknown and that are due to be tried again. Takes no locks."""
     return session.scalars(
         select(WebhookEvent.id)
-        .where(WebhookEvent.state == "unmatched", WebhookEvent.received_at > now - UNMATCHED_PATIENCE)
-        .order_by(WebhookEvent.received_at)
+        .where(WebhookEvent.state == "unmatched", WebhookEvent.next_attempt_at <= now)
+        .order_by(WebhookEvent.next_attempt_at)
         .limit(limit)
     ).all()
 
 
 def retry_event(session: Session, registry: Any, row_id: UUID, *, now: datetime) -> bool:
-    """Try an unmatched event again; whether it has found its order. Skips one that somebody else has locked."""
+    """Try an unmatched event again; whether it took effect. Skips one that somebody else has locked."""
     row = session.scalar(
         select(WebhookEvent)
-        .where(WebhookEvent.id == row_id, WebhookEvent.state == "unmatched")
+        .where(WebhookEvent.id == row_id, WebhookEvent.state == "unmatched", WebhookEvent.next_attempt_at <= now)
         .with_for_update(skip_locked=True)
     )
     if row is None:
         return False
+    try:
+        with savepoint(session):
+            apply_event(session, row, provider(registry, row.provider).read(row.payload), now=now)
+    except OperationalError:
+        raise
+    except Exception as error:
+        _log.error("webhook event failed", id=str(row_id), exc_info=error)
+        row.attempts += 1
+        row.detail = first_line(error)
+        _try_again_later(row, now)
+        if row.next_attempt_at is None:
+            row.state = "dead"
+    return row.state == "processed"
+
+
+def retry_event_now(session: Session, registry: Any, row: WebhookEvent, *, now: datetime) -> None:
+    """Try an event (locked) that has not found its order, or could not be used. Raises WrongEventState."""
+    if row.state not in ("unmatched", "dead"):
+        raise WrongEventState(f"The event is {row.state}.", state=row.state)
     apply_event(session, row, provider(registry, row.provider).read(row.payload), now=now)
-    return row.state != "unmatched"
+
+
+def record_payment(
+    session: Session, order: Order, *, reference: str, note: str | None, now: datetime, actor: str
+) -> bool:
+    """The money for an order (locked) came some other way; False when this had been recorded before.
+
+    Takes effect as a webhook of the manual provider would. Raises WrongOrderState if the order was paid by another
+    payment, PaymentReferenceUsed if another order was paid by this one.
+    """
+    known = _payment_by_reference(session, order, MANUAL, reference)
+    if known is not None and known.status in _TAKEN:
+        return False
+    if order.payment_status in _PAID:
+        raise orders.WrongOrderState("The order is paid already.", state=order.payment_status)
+    orders.record(session, order, "marked_paid", actor, reference=reference, note=note)
+    _take_payment(session, order, MANUAL, reference, now=now, actor=actor)
+    return True
+
+
+def _try_again_later(row: WebhookEvent, now: datetime) -> None:
+    """Sooner at first, then seldom, then never: it is left for the staff."""
+    due = now + UNMATCHED_DELAYS[min(row.attempts, len(UNMATCHED_DELAYS)) - 1]
+    row.next_attempt_at = due if due <= row.received_at + UNMATCHED_PATIENCE else None
 
 
 def _apply_paid(session: Session, order: Order, event: ProviderEvent, *, now: datetime) -> str | None:
     """None when the payment took effect, else why it did not."""
-    if order.payment_status in ("paid", "partially_refunded", "refunded"):
+    if order.payment_status in _PAID and not _is_another_payment(session, order, event):
         return f"the order is {order.payment_status} already"
-    payment = _open_payment(session, order, event.provider) or _new_payment(session, order, event.provider, now=now)
+    _take_payment(session, order, event.provider, event.provider_reference, now=now, actor=event.provider)
+    return None
+
+
+def _is_another_payment(session: Session, order: Order, event: ProviderEvent) -> bool:
+    """Whether money came that is not known yet. Without a reference, a second event of a provider repeats the first."""
+    taken = session.execute(
+        select(Payment.provider, Payment.provider_reference).where(
+            Payment.order_id == order.id, Payment.status.in_(_TAKEN)
+        )
+    ).all()
+    told = event.provider_reference
+    return order.total > 0 and not any(
+        code == event.provider and (reference == told or None in (reference, told)) for code, reference in taken
+    )
+
+
+def _take_payment(
+    session: Session, order: Order, provider_code: str, reference: str | None, *, now: datetime, actor: str
+) -> None:
+    """Money has come: the order is paid by it, or it goes back."""
+    payment = (
+        _payment_by_reference(session, order, provider_code, reference)
+        or _open_payment(session, order, provider_code)
+        or _new_payment(session, order, provider_code, now=now)
+    )
     payment.status = "paid"
     payment.paid_at = now
-    payment.provider_reference = event.provider_reference
-    if not orders.mark_paid(session, order, now=now, actor=event.provider) and payment.amount:
-        _owe_refund(session, order, payment, reason="paid after it had lapsed, and the stock is gone", now=now)
-    return None
+    payment.provider_reference = reference
+    if order.payment_status in _PAID:
+        payment.surplus = True
+        refunds.owe_refund(session, order, payment, reason="the order had been paid already", now=now)
+    elif not orders.mark_paid(session, order, now=now, actor=actor) and payment.amount:
+        lapsed = "paid after it had lapsed, and the stock is gone"
+        reason = lapsed if order.cancel_reason == "expired" else "paid after it was cancelled"
+        refunds.owe_refund(session, order, payment, reason=reason, now=now)
 
 
 def _apply_failed(session: Session, order: Order, event: ProviderEvent, *, now: datetime) -> str | None:
@@ -157,7 +275,11 @@ def _apply_failed(session: Session, order: Order, event: ProviderEvent, *, now: 
         return f"the order is {order.payment_status} already"
     if order.status != "pending":
         return f"the order is {order.status}"
-    payment = _open_payment(session, order, event.provider) or _new_payment(session, order, event.provider, now=now)
+    payment = (
+        _payment_by_reference(session, order, event.provider, event.provider_reference)
+        or _open_payment(session, order, event.provider)
+        or _new_payment(session, order, event.provider, now=now)
+    )
     payment.status = "failed"
     payment.error = event.error
     payment.provider_reference = event.provider_reference
@@ -165,23 +287,32 @@ def _apply_failed(session: Session, order: Order, event: ProviderEvent, *, now: 
     return None
 
 
-def _owe_refund(session: Session, order: Order, payment: Payment, *, reason: str, now: datetime) -> None:
-    refund = Refund(
-        id=uuid7(),
-        order_id=order.id,
-        payment_id=payment.id,
-        amount=payment.amount,
-        currency=payment.currency,
-        reason=reason,
-        created_at=now,
+def _apply_refund(session: Session, order: Order, event: ProviderEvent, *, now: datetime) -> str | None:
+    succeeded = event.status == "refund_succeeded"
+    result = RefundResult("succeeded" if succeeded else "failed", event.provider_reference, event.error)
+    return refunds.apply_refund_event(session, order, event.refund_id, result, now=now)
+
+
+_EFFECTS = {
+    "paid": _apply_paid,
+    "failed": _apply_failed,
+    "refund_succeeded": _apply_refund,
+    "refund_failed": _apply_refund,
+}
+
+
+def _payment_by_reference(session: Session, order: Order, provider_code: str, reference: str | None) -> Payment | None:
+    """The order's payment that the provider calls so. Raises PaymentReferenceUsed if it is another order's."""
+    if reference is None:
+        return None
+    payment = session.scalar(
+        select(Payment).where(Payment.provider == provider_code, Payment.provider_reference == reference)
     )
-    session.add(refund)
-    orders.record(session, order, "refund_due", amount=payment.amount, currency=payment.currency, reason=reason)
-    session.flush()
-    emit(
-        session,
-        RefundDue(order_id=order.id, refund_id=refund.id, amount=refund.amount, currency=refund.currency),
-    )
+    if payment is not None and payment.order_id != order.id:
+        raise PaymentReferenceUsed(
+            f"The reference {reference!r} is that of a payment of another order.", order_id=str(payment.order_id)
+        )
+    return payment
 
 
 def _open_payment(session: Session, order: Order, provider_code: str) -> Payment | None:

@@ -1,4 +1,4 @@
-"""What the scheduler does about money: unpaid orders are cancelled, unmatched webhooks tried again."""
+"""What the scheduler does about money: unpaid orders cancelled, refunds carried out, unmatched webhooks tried again."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
-from commerce_core.log import each_by_itself
+from commerce_core.log import each_by_itself, first_line
 from commerce_core.orders.service import expire_order, lapsed_order_ids
-from commerce_core.payments.service import cancel_open_payments, retry_event, unmatched_event_ids
+from commerce_core.payments.refunds import claim_due_refund, record_result, record_trouble
+from commerce_core.payments.service import cancel_open_payments, provider, retry_event, unmatched_event_ids
+
+_log = structlog.get_logger("commerce.payment")
 
 _AT_A_TIME = 200
+# Refunds in a round: providers are slow, and the other tasks wait.
+_CALLS_AT_A_TIME = 20
 
 
 def expire_orders(engine: Engine, *, now: datetime, stop: Callable[[], bool] = lambda: False) -> int:
@@ -37,7 +43,7 @@ def expire_orders(engine: Engine, *, now: datetime, stop: Callable[[], bool] = l
 
 
 def retry_unmatched(engine: Engine, registry: Any, *, now: datetime) -> int:
-    """Try each young unmatched event once; how many found their order. One transaction each; any number may run."""
+    """Try each unmatched event that is due; how many took effect. One transaction each; any number may run."""
     with Session(engine) as session:
         events = unmatched_event_ids(session, now=now, limit=_AT_A_TIME)
     matched = 0
@@ -45,3 +51,35 @@ def retry_unmatched(engine: Engine, registry: Any, *, now: datetime) -> int:
         with each_by_itself("webhook event", event_id), transaction(engine) as session:
             matched += retry_event(session, registry, event_id, now=now)
     return matched
+
+
+def carry_out_refunds(engine: Engine, registry: Any, *, stop: Callable[[], bool] = lambda: False) -> int:
+    """Ask the providers for the refunds that are due; how many succeeded or are under way. Any number may run.
+
+    Each is claimed in one transaction, asked for outside of any, and its result recorded in another: a process that
+    dies on the way leaves it to be asked for again with the same key. A provider that has failed is spared for this
+    round.
+    """
+    clock = registry.clock
+    done = 0
+    troubled: set[str] = set()
+    for _ in range(_CALLS_AT_A_TIME):
+        if stop():
+            break
+        with transaction(engine) as session:
+            claimed = claim_due_refund(session, now=clock.now(), except_for=troubled)
+        if claimed is None:
+            break
+        code, of_round, request = claimed
+        try:
+            result = provider(registry, code).refund(request)
+        except Exception as error:
+            troubled.add(code)
+            _log.warning("refund not carried out", refund_id=str(request.id), provider=code, error=first_line(error))
+            with each_by_itself("refund", request.id), transaction(engine) as session:
+                record_trouble(session, request.id, of_round, first_line(error), now=clock.now())
+        else:
+            with each_by_itself("refund", request.id), transaction(engine) as session:
+                record_result(session, request.id, of_round, result, now=clock.now())
+                done += result.status != "failed"
+    return done

@@ -15,7 +15,7 @@ from webtest import TestApp
 from commerce_core.payments import sweep
 from commerce_core.payments.models import Payment, Refund, WebhookEvent
 from commerce_core.payments.provider import ManualProvider
-from commerce_core.payments.sweep import expire_orders, retry_unmatched
+from commerce_core.payments.sweep import carry_out_refunds, expire_orders, retry_unmatched
 from commerce_core.testing import WEBHOOK_SECRET, StoppedClock, assert_stock_adds_up, concurrently
 
 MakeVariant = Callable[..., UUID]
@@ -108,14 +108,15 @@ def test_an_event_of_an_unknown_order_is_kept_and_tried_again(
     client: TestApp, engine: Engine, application: Any, clock: StoppedClock
 ) -> None:
     assert webhook(client, uuid4()).json["state"] == "unmatched"
-    assert retry_unmatched(engine, application.registry, now=clock.now()) == 0
-    with Session(engine) as session:
-        event = session.scalars(select(WebhookEvent)).one()
-    assert (event.state, event.attempts) == ("unmatched", 2)
-    clock.tick(hours=2)
-    retry_unmatched(engine, application.registry, now=clock.now())
-    with Session(engine) as session:
-        assert session.scalars(select(WebhookEvent.attempts)).one() == 2  # left for the staff to look at
+    attempts = []
+    for _ in range(9 * 60):  # an hour and a half of rounds, each ten seconds after the one before
+        clock.tick(seconds=10)
+        retry_unmatched(engine, application.registry, now=clock.now())
+        with Session(engine) as session:
+            attempts.append(session.scalars(select(WebhookEvent.attempts)).one())
+    # After 10 seconds, another minute, another 5 minutes, then every quarter of an hour; and then it is left alone.
+    assert [attempts.index(count) + 1 for count in range(2, 8)] == [1, 7, 37, 127, 217, 307]
+    assert attempts[-1] == 7
 
 
 def test_a_webhook_that_overtakes_its_order_is_matched_later(
@@ -127,6 +128,7 @@ def test_a_webhook_that_overtakes_its_order_is_matched_later(
         event = session.scalars(select(WebhookEvent)).one()
         event.payload = event.payload | {"order_id": placed["id"]}
         session.commit()
+    clock.tick(seconds=10)
     assert retry_unmatched(engine, application.registry, now=clock.now()) == 1
     assert show(client, placed)["payment_status"] == "paid"
     assert_stock_adds_up(engine)
@@ -264,13 +266,89 @@ def test_one_order_that_cannot_be_cancelled_does_not_keep_the_others(
     assert [show(client, placed)["status"] for placed in (broken, healthy)] == ["pending", "cancelled"]
 
 
-def test_a_free_order_paid_late_owes_nothing(
-    client: TestApp, order: Callable[..., Any], make_variant: MakeVariant, engine: Engine, clock: StoppedClock
+def test_what_costs_nothing_is_paid_at_once_and_owes_nothing(
+    client: TestApp, order: Callable[..., Any], make_variant: MakeVariant, engine: Engine
 ) -> None:
-    variant_id = make_variant(stock=1, price_amount=0)
-    late = order(variant_id)
-    clock.tick(hours=1)
-    expire_orders(engine, now=clock.now())
-    order(variant_id)
-    assert webhook(client, late["id"]).json["state"] == "processed"
+    placed = order(make_variant(stock=1, price_amount=0), payment={"provider": "manual"})
+    assert (placed["status"], placed["payment_status"], placed["payments"]) == ("processing", "paid", [])
+    assert webhook(client, placed["id"]).json["state"] == "ignored"
     assert_stock_adds_up(engine)
+
+
+def test_an_order_that_its_customer_cancelled_is_not_revived_by_a_payment_but_refunded(
+    application: Any, client: TestApp, order: Callable[..., Any], engine: Engine
+) -> None:
+    placed = order()
+    client.post_json(f"/api/v1/orders/{placed['id']}/cancel", {})
+    assert webhook(client, placed["id"]).json["state"] == "processed"
+    assert carry_out_refunds(engine, application.registry) == 1
+    shown = show(client, placed)
+    assert (shown["status"], shown["payment_status"]) == ("cancelled", "refunded")
+    assert [refund["amount"]["amount"] for refund in shown["refunds"]] == [9_999]
+    assert_stock_adds_up(engine)
+
+
+def test_a_second_payment_of_a_paid_order_goes_back(
+    application: Any, client: TestApp, order: Callable[..., Any], engine: Engine
+) -> None:
+    placed = order()
+    webhook(client, placed["id"], event_id="evt-1", reference="transfer 1")
+    assert webhook(client, placed["id"], event_id="evt-2", reference="transfer 1").json["state"] == "ignored"
+    assert webhook(client, placed["id"], event_id="evt-3", reference="transfer 2").json["state"] == "processed"
+    assert carry_out_refunds(engine, application.registry) == 1
+    shown = show(client, placed)
+    assert (shown["status"], shown["payment_status"]) == ("processing", "paid")
+    assert [payment["status"] for payment in shown["payments"]] == ["paid", "refunded"]
+    assert webhook(client, placed["id"], event_id="evt-4", reference="transfer 2").json["state"] == "ignored"
+    assert len(show(client, placed)["refunds"]) == 1
+    assert_stock_adds_up(engine)
+
+
+def test_a_payment_cannot_pay_two_orders(
+    client: TestApp, staff: TestApp, order: Callable[..., Any], engine: Engine
+) -> None:
+    first, second = order(), order()
+    webhook(client, first["id"], event_id="evt-1", reference="transfer 1")
+    assert webhook(client, second["id"], event_id="evt-2", reference="transfer 1").json["state"] == "dead"
+    assert show(client, second)["payment_status"] == "unpaid"
+    (event,) = staff.get("/api/v1/admin/webhook-events?state=dead&provider=manual").json["data"]
+    assert event["detail"] == "The reference 'transfer 1' is that of a payment of another order."
+    assert_stock_adds_up(engine)
+
+
+def test_staff_may_try_an_event_again(
+    client: TestApp, staff: TestApp, order: Callable[..., Any], engine: Engine
+) -> None:
+    placed = order()
+    webhook(client, uuid4())
+    with Session(engine) as session:  # as if it had come before the order was committed, and nobody had tried again
+        event = session.scalars(select(WebhookEvent)).one()
+        event.payload = event.payload | {"order_id": placed["id"]}
+        event.next_attempt_at = None
+        session.commit()
+        path = f"/api/v1/admin/webhook-events/{event.id}/retry"
+    assert staff.post_json(path, {}).json["state"] == "processed"
+    assert show(client, placed)["payment_status"] == "paid"
+    assert staff.post_json(path, {}, status=409).json["type"] == "/problems/wrong-event-state"
+    staff.post_json(f"/api/v1/admin/webhook-events/{uuid4()}/retry", {}, status=404)
+
+
+def test_an_event_that_cannot_be_used_is_tried_again_later_and_keeps_no_other_waiting(
+    client: TestApp, order: Callable[..., Any], engine: Engine, application: Any, clock: StoppedClock
+) -> None:
+    placed = order()
+    webhook(client, uuid4(), event_id="broken")
+    webhook(client, uuid4(), event_id="healthy")
+    with Session(engine) as session:
+        for event in session.scalars(select(WebhookEvent)):
+            event.payload = {} if event.event_id == "broken" else event.payload | {"order_id": placed["id"]}
+        session.commit()
+    clock.tick(seconds=10)
+    assert retry_unmatched(engine, application.registry, now=clock.now()) == 1
+    assert retry_unmatched(engine, application.registry, now=clock.now()) == 0
+    for _ in range(9):
+        clock.tick(minutes=15)
+        retry_unmatched(engine, application.registry, now=clock.now())
+    with Session(engine) as session:
+        broken = session.scalars(select(WebhookEvent).where(WebhookEvent.event_id == "broken")).one()
+    assert (broken.state, broken.detail) == ("dead", "Please correct: event_id, order_id, status.")
