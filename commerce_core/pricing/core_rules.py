@@ -132,7 +132,8 @@ class Tax:
                 yield _Part(what, key, amount, rate)
 
     def _tax(self, quote: Quote, rate: TaxRate, parts: list[_Part]) -> None:
-        numerator, denominator = (rate.percent / 100).as_integer_ratio()
+        numerator, denominator = rate.percent.as_integer_ratio()
+        denominator *= 100
         if quote.prices_include_tax:
             # 19 % on top is 19/119 of what is paid.
             denominator += numerator

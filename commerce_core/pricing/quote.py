@@ -10,12 +10,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import IntEnum
 from fractions import Fraction
 from typing import Any, Literal
 from uuid import UUID
 
 from commerce_core.pricing.basket import Basket, Item
+
+# What a BIGINT holds. Every amount and every sum of a quote stays within it.
+LARGEST_AMOUNT = 2**63 - 1
 
 
 class Stage(IntEnum):
@@ -104,7 +107,7 @@ class QuoteLine:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a rule would like. Settled with the others of its stage."""
+    """What a rule would like. Settled with the others of its stage. `line` is the line of `key`, by its number."""
 
     origin: Origin
     position: int
@@ -113,6 +116,7 @@ class Proposal:
     label: str
     amount: int
     key: UUID | None
+    line: int | None
     keys: Collection[UUID] | None
     exclusive_group: str | None
     details: Mapping[str, Any]
@@ -154,8 +158,11 @@ class Quote:
     # What the rule's own `prefetch` has returned.
     prefetched: Any = None
 
-    _places: dict[UUID, int] = field(default_factory=dict)
-    _priced: set[UUID] = field(default_factory=set)
+    # The number of each item's line, by its key; and what is being made of the lines, by that number.
+    _numbers: dict[UUID, int] = field(default_factory=dict)
+    _units: list[int | None] = field(default_factory=list)
+    _discounts: list[int] = field(default_factory=list)
+    _taxes: list[int] = field(default_factory=list)
     _origin: Origin | None = None
     _proposals: list[Proposal] = field(default_factory=list)
     _notes: list[tuple[tuple[int, str, str, int], dict[str, Any]]] = field(default_factory=list)
@@ -172,7 +179,7 @@ class Quote:
 
     def line(self, key: UUID) -> QuoteLine:
         """The line of the item with this key. Raises KeyError."""
-        return self.lines[self._places[key]]
+        return self.lines[self._numbers[key]]
 
     # What rules say.
 
@@ -241,8 +248,9 @@ class Quote:
         **details: Any,
     ) -> None:
         """SHIPPING: so much off what the rules of this stage charge; all of it without an amount."""
-        everything = 2**63 - 1
-        self._propose("shipping_off", everything if amount is None else amount, code, label, exclusive_group, details)
+        self._propose(
+            "shipping_off", LARGEST_AMOUNT if amount is None else amount, code, label, exclusive_group, details
+        )
 
     def add_fee(
         self,
@@ -282,7 +290,7 @@ class Quote:
         entry: dict[str, Any] = {"outcome": "rejected", "reason": reason}
         if key is not None:
             entry["key"] = str(key)
-        self._note(self._now_asked(), code, self._position, entry, details)
+        self._note(self._now_asked(), code, self._position, entry, plain(details))
 
     def estimate_tax(self) -> None:
         """TAX: the destination had to be guessed."""
@@ -314,13 +322,13 @@ class Quote:
             raise TypeError(f"an amount is an int of minor units, not a {type(amount).__name__}")
         if amount < 0 and action != "rounding":
             raise ValueError(f"an amount cannot be below zero, like {amount}")
+        if abs(amount) > LARGEST_AMOUNT:
+            raise ValueError(f"an amount cannot be as large as {amount}")
         if action == "discount" and (key is None) is (origin.stage is Stage.LINE):
             raise ValueError(
                 f"lines are discounted in stage LINE and the cart in stage CART, not in {origin.stage.name}"
             )
-        for named in (key,) if key is not None else keys or ():
-            if named not in self._places:
-                raise KeyError(f"the basket has no item {named}")
+        line = None if key is None else self._numbers[key]
         self._proposals.append(
             Proposal(
                 origin,
@@ -330,9 +338,10 @@ class Quote:
                 label or origin.label or code or origin.code,
                 amount,
                 key,
+                line,
                 keys,
                 exclusive_group,
-                details,
+                plain(details),
             )
         )
         self._position += 1
@@ -344,15 +353,18 @@ class Quote:
         stamp = {"stage": origin.stage.name, "order": origin.order, "source": origin.source, "code": code}
         whole = {**stamp, **entry}
         if details:
-            whole["details"] = {name: plain(value) for name, value in details.items()}
+            whole["details"] = details
         self._notes.append(((origin.order, code, origin.code, position), whole))
 
 
 def plain(value: Any) -> Any:
     """`value` as JSON can say it, exactly. Raises TypeError for a float, or what has no plain form."""
     match value:
-        case None | bool() | int():
-            return value.value if isinstance(value, Enum) else value
+        case None | bool():
+            return value
+        case int():
+            # Larger ones are not read back by everybody.
+            return int(value) if -LARGEST_AMOUNT <= value <= LARGEST_AMOUNT else str(int(value))
         case str():
             return str(value)
         case Decimal() | Fraction() | UUID():

@@ -16,14 +16,11 @@ import structlog
 
 from commerce_core.api.problems import Problem
 from commerce_core.pricing.basket import Basket
-from commerce_core.pricing.quote import Adjustment, Proposal, Quote, QuoteLine, Stage
+from commerce_core.pricing.quote import LARGEST_AMOUNT, Adjustment, Proposal, Quote, QuoteLine, Stage
 from commerce_core.pricing.rounding import spread_within
 from commerce_core.pricing.rules import AmountTooLarge, PriceRule, PriceRuleFailed, Pricing
 
 _log = structlog.get_logger("commerce.pricing")
-
-# What a BIGINT holds. Every sum of a quote stays within it.
-LARGEST_AMOUNT = 2**63 - 1
 
 
 def calculate(
@@ -41,10 +38,13 @@ def calculate(
         basket,
         prices_include_tax=pricing.prices_include_tax,
         browsing=browsing,
-        lines=tuple(QuoteLine(item) for item in basket.items),
-        _places={item.key: place for place, item in enumerate(basket.items)},
+        lines=tuple([QuoteLine(item) for item in basket.items]),
+        _numbers={item.key: number for number, item in enumerate(basket.items)},
+        _units=[None] * len(basket.items),
+        _discounts=[0] * len(basket.items),
+        _taxes=[0] * len(basket.items),
     )
-    if len(quote._places) < len(basket.items):
+    if len(quote._numbers) < len(basket.items):
         raise ValueError("two items of the basket have the same key")
     for stage, rules in groupby(pricing.rules, attrgetter("stage")):
         if browsing and stage > Stage.CATALOG:
@@ -78,57 +78,67 @@ def failed(rule: PriceRule, error: Exception) -> Problem:
 def _settle_prices(quote: Quote) -> None:
     """BASE: the rule with the highest order is believed, of equals the first in place."""
     proposals = _in_place(quote)
-    believed: dict[UUID, Proposal] = {}
+    believed: dict[int, Proposal] = {}
     for proposal in proposals:
-        key = _key(proposal)
-        if key not in believed or proposal.origin.order > believed[key].origin.order:
-            believed[key] = proposal
+        line = _line(proposal)
+        if line not in believed or proposal.origin.order > believed[line].origin.order:
+            believed[line] = proposal
     for proposal in proposals:
-        key = _key(proposal)
-        if proposal is believed[key]:
-            quote._priced.add(key)
-            _change(quote, key, unit_amount=proposal.amount)
+        line = _line(proposal)
+        if proposal is believed[line]:
+            quote._units[line] = proposal.amount
             _applied(quote, proposal, proposal.amount)
         else:
-            _beaten(quote, proposal, believed[key], "replaced")
+            _beaten(quote, proposal, believed[line], "replaced")
 
 
 def _settle_catalog(quote: Quote) -> None:
     """CATALOG: the differences to the price before, added up; never below zero."""
-    before = {line.item.key: line.unit_amount for line in quote.lines}
-    for proposal in _standing(quote, lambda p: before[_key(p)] - p.amount):
-        key = _key(proposal)
-        unit = quote.line(key).unit_amount
-        asked = proposal.amount - before[key]
-        _change(quote, key, unit_amount=max(0, unit + asked))
-        _applied(quote, proposal, max(-unit, asked), asked)
+    before = [line.unit_amount for line in quote.lines]
+    left = list(before)
+    for proposal in _standing(quote, lambda p: before[_line(p)] - p.amount):
+        line = _line(proposal)
+        asked = proposal.amount - before[line]
+        change = max(-left[line], asked)
+        left[line] += change
+        quote._units[line] = left[line]
+        _applied(quote, proposal, change, asked)
 
 
 def _settle_lines(quote: Quote) -> None:
     """LINE: each line's discounts, together not more than the line."""
-    room = {line.item.key: line.net for line in quote.lines}
-    for proposal in _standing(quote, lambda p: min(p.amount, quote.line(_key(p)).net)):
-        key = _key(proposal)
-        taken = min(proposal.amount, room[key])
-        room[key] -= taken
-        _discount(quote, proposal, {key: taken})
+    before = [line.net for line in quote.lines]
+    room = list(before)
+    for proposal in _standing(quote, lambda p: min(p.amount, before[_line(p)])):
+        line = _line(proposal)
+        taken = min(proposal.amount, room[line])
+        room[line] -= taken
+        _discount(quote, proposal, line, taken)
         _applied(quote, proposal, -taken, -proposal.amount)
 
 
 def _settle_cart(quote: Quote) -> None:
     """CART: each discount spread over its lines by what they cost before the stage, as far as there is room."""
-    before = {line.item.key: line.net for line in quote.lines}
+    before = [line.net for line in quote.lines]
+    room = list(before)
 
-    def reach(proposal: Proposal) -> int:
-        return min(proposal.amount, sum(before[key] for key in _keys(quote, proposal)))
+    def weights(proposal: Proposal) -> list[int]:
+        keys = proposal.keys
+        if keys is None:
+            return before
+        return [line.net if line.item.key in keys else 0 for line in quote.lines]
 
-    for proposal in _standing(quote, reach):
-        keys = _keys(quote, proposal)
-        room = [quote.line(key).net for key in keys]
-        shares = dict(zip(keys, spread_within(proposal.amount, [before[key] for key in keys], room), strict=True))
-        _discount(quote, proposal, shares)
-        lines = [{"key": str(key), "amount": -share} for key, share in shares.items() if share]
-        _applied(quote, proposal, -sum(shares.values()), -proposal.amount, lines=lines)
+    for proposal in _standing(quote, lambda p: min(p.amount, sum(weights(p)))):
+        share_of = weights(proposal)
+        free = [space if weight else 0 for space, weight in zip(room, share_of, strict=True)]
+        taken, lines = 0, []
+        for number, share in enumerate(spread_within(proposal.amount, share_of, free)):
+            if share:
+                room[number] -= share
+                _discount(quote, proposal, number, share)
+                lines.append({"key": str(quote.lines[number].key), "amount": -share})
+                taken += share
+        _applied(quote, proposal, -taken, -proposal.amount, lines=lines)
 
 
 def _settle_shipping(quote: Quote) -> None:
@@ -169,8 +179,8 @@ def _settle_taxes(quote: Quote) -> None:
             _beaten(quote, proposal, exempting, "exempt")
             continue
         quote.tax_total += proposal.amount
-        if proposal.key is not None:
-            _change(quote, proposal.key, tax=proposal.amount)
+        if proposal.line is not None:
+            quote._taxes[proposal.line] += proposal.amount
         _adjust(quote, proposal, "tax", proposal.amount, proposal.key)
         _applied(quote, proposal, proposal.amount)
 
@@ -208,51 +218,32 @@ def _standing(quote: Quote, benefit: Callable[[Proposal], int]) -> list[Proposal
     Of equals the first one in place wins.
     """
     proposals = _in_place(quote)
-    best: dict[tuple[Any, ...], Proposal] = {}
+    best: dict[tuple[str, str, int | None], Proposal] = {}
     for proposal in proposals:
         if proposal.exclusive_group is not None:
-            contest = (proposal.action, proposal.exclusive_group, proposal.key)
-            holder = best.get(contest)
-            if holder is None or benefit(proposal) > benefit(holder):
+            contest = (proposal.action, proposal.exclusive_group, proposal.line)
+            if contest not in best or benefit(proposal) > benefit(best[contest]):
                 best[contest] = proposal
+    if not best:
+        return proposals
     standing = []
     for proposal in proposals:
-        winner = best.get((proposal.action, proposal.exclusive_group, proposal.key), proposal)
-        if winner is proposal:
+        winner = best.get((proposal.action, proposal.exclusive_group or "", proposal.line))
+        if proposal.exclusive_group is None or winner is None or winner is proposal:
             standing.append(proposal)
         else:
             _beaten(quote, proposal, winner, "exclusive")
     return standing
 
 
-def _key(proposal: Proposal) -> UUID:
-    assert proposal.key is not None
-    return proposal.key
+def _line(proposal: Proposal) -> int:
+    assert proposal.line is not None
+    return proposal.line
 
 
-def _keys(quote: Quote, proposal: Proposal) -> list[UUID]:
-    """The lines that a cart discount is spread over, in the basket's order."""
-    wanted = proposal.keys
-    return [line.item.key for line in quote.lines if wanted is None or line.item.key in wanted]
-
-
-def _change(quote: Quote, key: UUID, *, unit_amount: int | None = None, discount: int = 0, tax: int = 0) -> None:
-    place = quote._places[key]
-    line = quote.lines[place]
-    changed = QuoteLine(
-        line.item,
-        line.unit_amount if unit_amount is None else unit_amount,
-        line.discount_total + discount,
-        line.tax_total + tax,
-    )
-    quote.lines = (*quote.lines[:place], changed, *quote.lines[place + 1 :])
-
-
-def _discount(quote: Quote, proposal: Proposal, shares: Mapping[UUID, int]) -> None:
-    for key, share in shares.items():
-        if share:
-            _change(quote, key, discount=share)
-            _adjust(quote, proposal, "discount", -share, key)
+def _discount(quote: Quote, proposal: Proposal, line: int, amount: int) -> None:
+    quote._discounts[line] += amount
+    _adjust(quote, proposal, "discount", -amount, quote.lines[line].key)
 
 
 def _adjust(quote: Quote, proposal: Proposal, kind: Any, amount: int, key: UUID | None = None) -> None:
@@ -297,7 +288,10 @@ def _beaten(quote: Quote, proposal: Proposal, winner: Proposal, reason: str) -> 
 
 
 def _close(quote: Quote) -> None:
-    """The stage is over: sum up, and write its part of the trace."""
+    """The stage is over: what it has changed can be seen, is summed up, and stands in the trace."""
+    if quote._proposals:
+        made = zip(quote.basket.items, quote._units, quote._discounts, quote._taxes, strict=True)
+        quote.lines = tuple([QuoteLine(item, unit or 0, discount, tax) for item, unit, discount, tax in made])
     quote.subtotal = sum(line.subtotal for line in quote.lines)
     quote.discount_total = sum(line.discount_total for line in quote.lines)
     added_tax = 0 if quote.prices_include_tax else quote.tax_total
@@ -311,7 +305,7 @@ def _close(quote: Quote) -> None:
 
 def _check(quote: Quote) -> None:
     """No quote leaves that is unpriced or does not add up, whatever a rule may have done to it."""
-    unpriced = [line.item.sku for line in quote.lines if line.item.key not in quote._priced]
+    unpriced = [item.sku for item, unit in zip(quote.basket.items, quote._units, strict=True) if unit is None]
     if unpriced:
         raise RuntimeError(f"no price rule has a price for {', '.join(unpriced)}")
     added = sum(adjustment.amount for adjustment in quote.adjustments if not adjustment.included)
