@@ -37,7 +37,9 @@ def test_the_document_in_docs_is_up_to_date(application: Any) -> None:
 
 def test_the_command_needs_no_database(application: Any, tmp_path: Path) -> None:
     config = tmp_path / "shop.ini"
-    config.write_text("[app:main]\nuse = egg:commerce-core\nsqlalchemy.url = embedded:///nowhere/at/all\n")
+    config.write_text(
+        "[app:main]\nuse = egg:commerce-core\ncommerce.environment = development\nsqlalchemy.url = embedded:///nowhere\n"
+    )
     target = tmp_path / "openapi.json"
     runner = CliRunner()
     written = runner.invoke(main, ["openapi", str(config), "--output", str(target)])
