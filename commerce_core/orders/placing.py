@@ -183,8 +183,11 @@ def order_from_quote(
     record(session, order, "placed", owner, total=order.total, currency=order.currency)
     # The lines are there before the adjustments that are about them.
     session.flush()
+    # They are read in the order of their ids, of which several may be made in one millisecond.
+    ids = sorted(uuid7() for _ in quote.adjustments)
     order.adjustments.extend(
         OrderAdjustment(
+            id=adjustment_id,
             line_id=adjustment.key,
             kind=adjustment.kind,
             code=adjustment.code,
@@ -194,7 +197,7 @@ def order_from_quote(
             included=adjustment.included,
             trace={"stage": adjustment.stage.name, "order": adjustment.order},
         )
-        for adjustment in quote.adjustments
+        for adjustment_id, adjustment in zip(ids, quote.adjustments, strict=True)
     )
     session.flush()
     emit(session, OrderPlaced(order_id=order.id, number=order.number, total=order.total, currency=order.currency))
