@@ -34,6 +34,8 @@ class Actor:
     abilities: frozenset[str] | None
     token_id: UUID | None = None
     expires_at: datetime | None = None
+    email: str | None = None
+    tier: str | None = None
 
     @property
     def name(self) -> str:
@@ -118,6 +120,8 @@ def authenticate(connection: Connection, token: str, now: datetime) -> Actor | N
         select(
             User.id,
             User.role,
+            User.email,
+            User.tier,
             ApiToken.abilities,
             ApiToken.id.label("token_id"),
             ApiToken.expires_at,
@@ -137,7 +141,7 @@ def authenticate(connection: Connection, token: str, now: datetime) -> Actor | N
     if now - (row.last_used_at or row.created_at) >= USE_NOTED_EVERY:
         _note_use(connection, row.token_id, now)
     abilities = None if row.abilities is None else frozenset(row.abilities)
-    return Actor(row.id, row.role, abilities, row.token_id, row.expires_at)
+    return Actor(row.id, row.role, abilities, row.token_id, row.expires_at, row.email, row.tier)
 
 
 def list_tokens(

@@ -59,8 +59,10 @@ class OrderDetails:
         )
 
     def buyer(self, asking: Buyer) -> Buyer:
-        """Who asks, with the address that the customer has given."""
-        return asking if self.customer is None else replace(asking, email=self.customer["email"])
+        """Who asks; a guest with the e-mail address that they have given, which may be anybody's."""
+        if self.customer is None or asking.user_id is not None:
+            return asking
+        return replace(asking, email=self.customer["email"])
 
 
 def place_order(
@@ -131,7 +133,8 @@ def order_from_quote(
 
     The stock must have been taken: `hold_of` has each item's hold, converted for `order_id`, by the item's key.
     `offers` are those that the quote's items came from. A line's id is its item's key, so that the adjustments and the
-    trace speak of the order's lines. What costs nothing is paid at once. `hold_id` or `cart_id` says what it was made of, once in a lifetime.
+    trace speak of the order's lines. `hold_id` or `cart_id` says what it was made of, once in a lifetime. What costs
+    nothing is paid at once.
     """
     offer_of = {offer.item.key: offer for offer in offers}
     order = Order(

@@ -26,7 +26,10 @@ def add_price_rule(config: Configurator, rule: PriceRule) -> None:
 
 def _buyer(request: Any) -> Buyer:
     """Who asks for a price."""
-    return Buyer(owner=request.owner, user_id=request.actor and request.actor.user_id)
+    actor = request.actor
+    if actor is None:
+        return Buyer(owner=request.owner)
+    return Buyer(owner=request.owner, user_id=actor.user_id, tier=actor.tier, email=actor.email)
 
 
 def includeme(config: Configurator) -> None:

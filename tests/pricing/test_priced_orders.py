@@ -15,14 +15,16 @@ from support.baskets import pricing, rule
 from support.problems import assert_problem
 from webtest import TestApp
 
+from commerce_core.accounts.models import User
+from commerce_core.database import transaction
 from commerce_core.orders.models import Order
-from commerce_core.pricing.basket import Basket, Destination
+from commerce_core.pricing.basket import Basket, Buyer, Destination
 from commerce_core.pricing.quote import Quote, Stage
 from commerce_core.pricing.rounding import percent_of
 from commerce_core.pricing.rules import PriceRule, Pricing
 from commerce_core.pricing.service import browse, items_of, quote_basket
 from commerce_core.stock.models import Hold
-from commerce_core.testing import StoppedClock, assert_stock_adds_up, count_sql
+from commerce_core.testing import SignedIn, StoppedClock, assert_stock_adds_up, count_sql
 
 MakeVariant = Callable[..., UUID]
 ADDRESS = {"name": "Ada Lovelace", "line1": "27 Long Acre", "city": "Berlin", "country": "DE"}
@@ -80,7 +82,7 @@ def test_an_order_says_what_it_is_made_of(
     ]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     price=st.integers(0, 100_000),
     quantity=st.integers(1, 9),
@@ -247,3 +249,25 @@ def test_rules_are_sorted_and_registered_under_one_code_each(application: Any) -
     for code, stage, order in (("d", Stage.TAX, 1), ("c", Stage.LINE, 2), ("b", Stage.LINE, 1), ("a", Stage.LINE, 2)):
         made = made.with_rule(rule(code, stage, lambda _: None, order))
     assert [known.code for known in made.rules] == ["b", "c", "a", "d"]
+
+
+def test_a_rule_knows_the_user_but_believes_no_guest(
+    application: Any,
+    client: TestApp,
+    sign_in: Callable[..., SignedIn],
+    make_variant: MakeVariant,
+    engine: Engine,
+) -> None:
+    buyers: list[Buyer] = []
+    spy = rule("spy", Stage.LINE, lambda quote: buyers.append(quote.basket.buyer))
+    application.registry.pricing = application.registry.pricing.with_rule(spy)
+    ada = sign_in()
+    with transaction(engine) as session:
+        session.get_one(User, ada.user_id).tier = "gold"
+    customer = {"email": "vip@example.com", "name": "Ada Lovelace"}
+    for shopper in (ada.client, client):
+        body = {"hold_id": hold(shopper, make_variant()), "customer": customer}
+        shopper.post_json("/api/v1/orders", body, status=201)
+    user, guest = buyers
+    assert (user.user_id, user.tier, user.email) == (ada.user_id, "gold", "customer1@example.com")
+    assert (guest.user_id, guest.tier, guest.email) == (None, None, "vip@example.com")
