@@ -49,7 +49,7 @@ class MergeReport:
 def merge_carts(
     session: Session, *, guest_owner: str, user_owner: str, settings: CartSettings, now: datetime
 ) -> MergeReport | None:
-    """Put the guest's cart into the user's, which is made if there is none; None when the guest has no cart.
+    """Put the guest's cart into the user's, which is made if there is none; None when the guest has nothing in one.
 
     Quantities are added up, as far as there is enough and the limits allow; what was cut is in the report. The user
     keeps at least what was in the user's cart before. The guest's cart is `merged` then: a second call finds nothing.
@@ -57,6 +57,9 @@ def merge_carts(
     """
     guest = lock_cart(session, guest_owner, now=now)
     if guest is None:
+        return None
+    if not guest.lines:
+        close_cart(session, guest, "merged", now=now)
         return None
     user = open_cart(session, user_owner, settings=settings, now=now)
     both = [*guest.lines, *user.lines]
@@ -68,14 +71,17 @@ def merge_carts(
         # All of them at once, and in order: the guest's are given back, and the user's taken, in two steps.
         lock_levels(session, variant_ids)
     articles = articles_of(session, variant_ids, now=now)
-    incoming = list(guest.lines)
+    # Lines are shown in the order of their ids, and ids of the same instant have none.
+    incoming = list(zip(guest.lines, sorted(uuid7() for _ in guest.lines), strict=True))
     close_cart(session, guest, "merged", now=now)
     user.currency = user.currency or guest.currency
     capped = []
-    for line in incoming:
-        cut = _take_over(user, line, articles[line.variant_id], held, settings=settings, now=now)
+    for line, new_id in incoming:
+        cut = _take_over(user, line, new_id, articles[line.variant_id], held, settings=settings, now=now)
         if cut is not None:
             capped.append(cut)
+    if not user.lines:
+        user.currency = None
     known = [*user.coupons, *(code for code in guest.coupons if code not in user.coupons)]
     user.coupons = known[:MAX_COUPONS]
     renew(session, user, settings=settings, now=now)
@@ -86,6 +92,7 @@ def merge_carts(
 def _take_over(
     user: Cart,
     incoming: CartLine,
+    new_id: UUID,
     article: Article,
     held: Mapping[UUID, int],
     *,
@@ -99,7 +106,7 @@ def _take_over(
     got, reason = _allowed(user, line, wanted, article, held, settings=settings)
     got = max(had, got)
     if got and line is None:
-        line = CartLine(id=uuid7(), variant_id=article.variant_id, quantity=0, created_at=now)
+        line = CartLine(id=new_id, variant_id=article.variant_id, quantity=0, created_at=now)
         user.lines.append(line)
     if got > had and line is not None:
         line.quantity = got
