@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+import structlog
 from pyramid.config import Configurator
 
+_log = structlog.get_logger("commerce.proxies")
+# Where proxies are, and shoppers are not.
+_INSIDE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "::1", "fc00::/7")))
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+")
 
 
@@ -22,6 +26,7 @@ class TrustedProxies:
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         self._networks = networks
+        self._has_warned = False
 
     def client(self, peer: str, forwarded_for: str) -> str:
         """The client's address: `peer`, or the last in `forwarded_for` that is no proxy of ours.
@@ -38,11 +43,19 @@ class TrustedProxies:
                 client = address
                 if not self.trusts(address):
                     break
+        elif forwarded_for:
+            self._warn_once(peer)
         return client
 
     def trusts(self, address: str) -> bool:
         """Whether `address`, as `read_address` writes it, is one of our proxies."""
         return bool(self._networks) and is_in(address, self._networks)
+
+    def _warn_once(self, peer: str) -> None:
+        """A proxy that was forgotten in the settings makes one client, with one limit, of everybody."""
+        if not self._has_warned and is_in(peer, _INSIDE):
+            self._has_warned = True
+            _log.warning("X-Forwarded-For is not believed: if this is a proxy, set api.trusted_proxies", peer=peer)
 
 
 @lru_cache(maxsize=4_096)

@@ -15,7 +15,7 @@ from support.problems import assert_problem
 from webob import Response
 from webtest import TestApp
 
-from commerce_core.accounts.permissions import PERMISSIONS_OF_ROLE, Permission
+from commerce_core.accounts.permissions import CUSTOMER, PERMISSIONS_OF_ROLE, Permission
 from commerce_core.api import API_PREFIX
 from commerce_core.api.endpoints import Endpoint
 from commerce_core.testing import SignedIn, StoppedClock
@@ -54,6 +54,13 @@ def test_the_matrix_is_complete(application: Any) -> None:
         lacking
     )
     assert not CASES.keys() - endpoints.keys(), "there are no such endpoints any more"
+
+
+def test_what_is_for_staff_needs_more_than_customers_may(application: Any) -> None:
+    patterns = {route.name: route.pattern for route in application.registry.getUtility(IRoutesMapper).get_routes()}
+    for_staff = [e for e in application.registry.endpoints if "/admin/" in patterns[e.route_name]]
+    assert for_staff == [e for e in application.registry.endpoints if e.permission not in CUSTOMER]
+    assert for_staff
 
 
 @pytest.mark.parametrize("permission", Permission)

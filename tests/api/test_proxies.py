@@ -62,6 +62,16 @@ def test_nobody_is_trusted_unless_the_settings_say_so() -> None:
     assert ApiSettings().trusted_proxies == ()
 
 
+def test_a_proxy_that_was_forgotten_in_the_settings_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commerce_core.api.proxies._log", structlog.get_logger())
+    proxies = TrustedProxies(())
+    with capture_logs() as logs:
+        for peer in ("203.0.113.1", "nonsense", "", "10.0.0.1", "10.0.0.1", "127.0.0.1"):
+            proxies.client(peer, "192.0.2.1")
+        PROXIES.client("10.0.0.1", "192.0.2.1")
+    assert [(entry["log_level"], entry["peer"]) for entry in logs] == [("warning", "10.0.0.1")]
+
+
 @pytest.mark.parametrize("networks", ["10.0.0.1/8", "proxy.example", "10.0.0.0/8; 10.1.0.0/16", "10.0.0.0/33"])
 def test_networks_that_cannot_be_read_stop_the_process(networks: str) -> None:
     with pytest.raises(SettingsError, match=r"api\.trusted_proxies"):

@@ -183,6 +183,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "admin_brand"): shared("/admin/brands/{brand}"),
     ("PATCH", "admin_brand"): shared("/admin/brands/{brand}"),
     ("DELETE", "admin_brand"): shared("/admin/brands/{brand}"),
+    ("GET", "admin_products_export"): shared("/admin/products/export"),
+    ("POST", "admin_products_import"): shared("/admin/products/import", answers=415),  # JSON is no CSV
+    ("GET", "admin_stock_export"): shared("/admin/stock/export"),
+    ("POST", "admin_stock_import"): shared("/admin/stock/import", answers=415),
     # staff: what they have done
     ("GET", "admin_audit_log"): shared("/admin/audit-log"),
 }
@@ -223,7 +227,9 @@ class World:
         if method != "GET":
             request.body = orjson.dumps({} if body is None else body)
             request.content_type = "application/json"
-        return request.get_response(self.application)
+        response = request.get_response(self.application)
+        assert response.body is not None  # read to its end, as a server would, though it be streamed
+        return response
 
     def fill(self, case: Case, owner: str) -> tuple[str, Any]:
         """The case's address and body, with new things of `owner` where they name them."""
