@@ -11,7 +11,7 @@ from rich.console import Console
 
 warnings.filterwarnings("ignore", category=UserWarning)
 
-from benchmarks import accounts, carts, catalogue, holds  # noqa: E402
+from benchmarks import accounts, carts, catalogue, holds, quote  # noqa: E402
 from commerce_core import migrations  # noqa: E402
 from commerce_core.database import make_engine  # noqa: E402
 from commerce_core.embedded import embedded_postgres  # noqa: E402
@@ -26,7 +26,13 @@ sqlalchemy.url = postgresql://set-by-the-environment/
 stock.hold_seconds = 600
 limits.exempt = 127.0.0.0/8
 """
-PARTS = {"accounts": accounts.bench, "holds": holds.bench, "catalogue": catalogue.bench, "carts": carts.bench}
+PARTS = {
+    "accounts": accounts.bench,
+    "holds": holds.bench,
+    "catalogue": catalogue.bench,
+    "carts": carts.bench,
+    "quote": quote.bench,
+}
 
 
 @click.command()

@@ -155,6 +155,7 @@ def test_a_password_may_be_anything_else(client: TestApp, code_for: CodeFor) -> 
     [
         "ada", "ada@example", "a@b@c.de", "ada@example.com\r\nBcc: x@y.zz", "ada,eve@example.com", "<ada@example.com>",
         '"ada"@example.com', "ada@exa mple.com", "ada@example.com;eve", "ada\x00@example.com", "(eve)ada@example.com",
+        "ada..b@example.com", ".ada@example.com", "ada@-example.com", "\u0105da@example.com", "ada@ex\u009dample.com",
     ],
 )  # fmt: skip
 def test_an_address_that_could_break_out_of_a_header_is_refused(client: TestApp, email: str) -> None:

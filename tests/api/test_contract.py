@@ -23,6 +23,7 @@ from commerce_core.testing import WEBHOOK_SECRET, SignedIn, assert_stock_adds_up
 
 # For each operation, besides those made from its examples and from the limits of each parameter and field.
 EXAMPLES = 300 if os.environ.get("COMMERCE_SOAK") else 15
+UUID_SCHEMA = {"type": "string", "format": "uuid"}
 CHECKS = [
     "not_a_server_error",
     "status_code_conformance",
@@ -35,16 +36,22 @@ CHECKS = [
 
 
 class Signing:
-    """The manual provider: signs each webhook, so that requests get as far as their content."""
+    """Does for the requests what their maker cannot, so that they get as far as their content.
 
-    def __init__(self, application: Any) -> None:
+    The manual provider's part: each webhook is signed. And whoever signs out does so with a token of their own.
+    """
+
+    def __init__(self, application: Any, sign_in: Callable[..., SignedIn]) -> None:
         self.application = application
+        self.sign_in = sign_in
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/api/v1/payments/webhook":
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             environ["wsgi.input"] = io.BytesIO(body)
             environ["HTTP_X_WEBHOOK_SIGNATURE"] = "sha256=" + ManualProvider.signature(WEBHOOK_SECRET, body)
+        if environ["PATH_INFO"].startswith("/api/v1/auth/logout"):
+            environ["HTTP_AUTHORIZATION"] = " ".join(self.sign_in("staff").client.authorization)
         return self.application(environ, start_response)
 
 
@@ -84,7 +91,9 @@ def api(application: Any, known_ids: dict[str, list[str]], sign_in: Callable[...
             for parameter in operation["parameters"]:
                 if parameter.get("in") == "path":
                     thing = path.partition(f"/{{{parameter['name']}}}")[0].rpartition("/")[2]
-                    parameter["schema"] = {"anyOf": [{"enum": known_ids[thing]}, {"type": "string", "format": "uuid"}]}
+                    parameter["schema"] = {
+                        "anyOf": [*({"enum": ids} for ids in [known_ids.get(thing)] if ids), UUID_SCHEMA]
+                    }
     for body in document["components"]["schemas"].values():
         if body.get("additionalProperties") is False:  # only what is sent is closed
             for name in body["properties"].keys() & known_ids.keys():
@@ -93,7 +102,7 @@ def api(application: Any, known_ids: dict[str, list[str]], sign_in: Callable[...
     document["components"]["parameters"]["CartToken"]["schema"] = {"type": "string"}
 
     schema = schemathesis.openapi.from_dict(document)
-    schema.app = Signing(application)
+    schema.app = Signing(application, sign_in)
     scheme, token = sign_in("staff").client.authorization
     schema.config.update(headers={"Authorization": f"{scheme} {token}"})
     schema.config.generation.update(max_examples=EXAMPLES, deterministic=True, database="none")
