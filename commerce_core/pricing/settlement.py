@@ -39,6 +39,7 @@ def calculate(
         prices_include_tax=pricing.prices_include_tax,
         browsing=browsing,
         lines=tuple([QuoteLine(item) for item in basket.items]),
+        _texts=[str(item.key) for item in basket.items],
         _numbers={item.key: number for number, item in enumerate(basket.items)},
         _units=[None] * len(basket.items),
         _discounts=[0] * len(basket.items),
@@ -136,7 +137,7 @@ def _settle_cart(quote: Quote) -> None:
             if share:
                 room[number] -= share
                 _discount(quote, proposal, number, share)
-                lines.append({"key": str(quote.lines[number].key), "amount": -share})
+                lines.append({"key": quote._texts[number], "amount": -share})
                 taken += share
         _applied(quote, proposal, -taken, -proposal.amount, lines=lines)
 
@@ -269,20 +270,22 @@ def _applied(
 ) -> None:
     """Trace a proposal that stands: `amount` is what it changed, which may be less than was asked for."""
     entry: dict[str, Any] = {"outcome": "applied", "kind": kind or proposal.action, "label": proposal.label}
-    if proposal.key is not None:
-        entry["key"] = str(proposal.key)
+    if proposal.line is not None:
+        entry["key"] = quote._texts[proposal.line]
     entry["amount"] = amount
     if asked is not None and asked != amount:
         entry |= {"outcome": "clamped", "asked": asked}
-    quote._note(proposal.origin, proposal.code, proposal.position, entry | more, proposal.details)
+    quote._note(
+        proposal.origin, proposal.code, proposal.position, {**entry, **more} if more else entry, proposal.details
+    )
 
 
 def _beaten(quote: Quote, proposal: Proposal, winner: Proposal, reason: str) -> None:
     entry: dict[str, Any] = {"outcome": "rejected", "reason": reason, "beaten_by": winner.code}
     if proposal.exclusive_group is not None and reason == "exclusive":
         entry["exclusive_group"] = proposal.exclusive_group
-    if proposal.key is not None:
-        entry["key"] = str(proposal.key)
+    if proposal.line is not None:
+        entry["key"] = quote._texts[proposal.line]
     entry["asked"] = proposal.amount
     quote._note(proposal.origin, proposal.code, proposal.position, entry, proposal.details)
 
