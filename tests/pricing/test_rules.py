@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
+from structlog.testing import CapturingLogger
 from support.baskets import assert_adds_up, basket, item, key, pricing, rule
 
 from commerce_core.pricing.quote import Quote, Stage, plain
@@ -237,14 +237,17 @@ FAILING: dict[str, tuple[Stage, Apply]] = {
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_a_rule_that_fails_fails_the_whole_quote_and_is_named(name: str) -> None:
+def test_a_rule_that_fails_fails_the_whole_quote_and_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = CapturingLogger()
+    monkeypatch.setattr("commerce_core.pricing.settlement._log", log)
     stage, apply = FAILING[name]
-    with capture_logs() as logs, pytest.raises(PriceRuleFailed) as caught:
+    with pytest.raises(PriceRuleFailed) as caught:
         calculate(pricing(rule("culprit", stage, apply)), basket(item(1, 100)))
     assert caught.value.extra == {"rule": "culprit", "source": "test"}
     assert "secret" not in str(caught.value.body("x"))
-    assert logs[0]["rule"] == "culprit"
-    assert logs[0]["exc_info"] is not None
+    [call] = log.calls
+    assert call.kwargs["rule"] == "culprit"
+    assert isinstance(call.kwargs["exc_info"], Exception)
 
 
 def test_a_quote_that_was_tampered_with_does_not_leave() -> None:
