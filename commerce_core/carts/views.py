@@ -21,6 +21,7 @@ from commerce_core.carts.schemas import (
     QuoteOut,
     QuoteQuery,
 )
+from commerce_core.pricing.rules import AmountTooLarge, PriceRuleFailed
 from commerce_core.stock.service import OutOfStock, UnknownVariant
 
 
@@ -48,7 +49,7 @@ def clear_cart(request: Any) -> CartOut:
     body=LineIn,
     returns=CartOut,
     status=201,
-    problems=(OutOfStock, UnknownVariant, service.CurrencyMismatch, service.CartFull),
+    problems=(OutOfStock, UnknownVariant, service.CurrencyMismatch, service.CartFull, AmountTooLarge),
 )
 def add_line(request: Any, body: LineIn) -> CartOut:
     """Put units of a variant into your cart. A guest without a token gets a cart, and its token, with it."""
@@ -66,7 +67,7 @@ def add_line(request: Any, body: LineIn) -> CartOut:
     permission=Permission.CART,
     body=LineChange,
     returns=CartOut,
-    problems=(OutOfStock, UnknownVariant, NotFound),
+    problems=(OutOfStock, UnknownVariant, AmountTooLarge, NotFound),
 )
 def change_line(request: Any, body: LineChange) -> CartOut:
     """Set a line's quantity, and accept its price of now."""
@@ -129,23 +130,24 @@ def remove_coupon(request: Any) -> CartOut:
     permission=Permission.CART,
     query=QuoteQuery,
     returns=QuoteOut,
-    problems=(service.EmptyCart,),
+    problems=(service.EmptyCart, PriceRuleFailed, NotFound),
 )
 def quote_cart(request: Any, query: QuoteQuery) -> QuoteOut:
     """What your cart costs when it is sent there, and how that comes about, rule by rule."""
     cart = queries.find_cart(request.db, request.owner, now=request.now)
-    if cart is not None:
-        priced = price_cart(
-            request.db,
-            request.registry.pricing,
-            cart,
-            buyer=request.buyer,
-            now=request.now,
-            destination=query.destination,
-        )
-        if priced.quote is not None:
-            return QuoteOut.of_cart(priced.quote, [line.id for line in priced.left_out], request.locale)
-    raise service.EmptyCart()
+    if cart is None:
+        raise NotFound("You have no cart.")
+    priced = price_cart(
+        request.db,
+        request.registry.pricing,
+        cart,
+        buyer=request.buyer,
+        now=request.now,
+        destination=query.destination,
+    )
+    if priced.quote is None:
+        raise service.EmptyCart()
+    return QuoteOut.of_cart(priced.quote, [line.id for line in priced.left_out], request.locale)
 
 
 def present(request: Any, cart: Cart, *, accepted: CartLine | None = None, token: str | None = None) -> CartOut:

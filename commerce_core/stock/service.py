@@ -152,7 +152,8 @@ def extend_hold(session: Session, hold: Hold, *, ttl: timedelta, max_extensions:
     if hold.extensions >= max_extensions:
         raise TooManyExtensions(f"A hold may be extended {max_extensions} times.")
     hold.extensions += 1
-    hold.expires_at = now + ttl
+    # One that a cart keeps may last longer already.
+    hold.expires_at = max(hold.expires_at, now + ttl)
     session.flush()
 
 

@@ -19,14 +19,7 @@ from commerce_core.testing import SignedIn, StoppedClock, concurrently, count_sq
 
 MakeVariant = Callable[..., UUID]
 CART = "/api/v1/cart"
-TOKEN = "a-guest-of-these-tests"
-
-
-@pytest.fixture
-def guest(client: TestApp) -> TestApp:
-    """A guest with a cart token."""
-    client.extra_environ["HTTP_X_CART_TOKEN"] = TOKEN
-    return client
+TOKEN = "a-guest-of-these-tests"  # conftest's guest
 
 
 def add(client: TestApp, variant_id: UUID, quantity: int = 1, **options: Any) -> Any:
@@ -36,8 +29,8 @@ def add(client: TestApp, variant_id: UUID, quantity: int = 1, **options: Any) ->
 def test_reading_a_cart_makes_none(guest: TestApp, client: TestApp, engine: Engine) -> None:
     empty = guest.get(CART).json
     assert (empty["id"], empty["lines"], empty["totals"], empty["currency"]) == (None, [], None, None)
-    del client.extra_environ["HTTP_X_CART_TOKEN"]
-    assert client.get(CART).json == empty
+    assert client.get(CART).json == guest.delete(CART).json == empty
+    guest.get(f"{CART}/quote", status=404)
     with Session(engine) as session:
         assert session.query(Cart).count() == 0
 
@@ -117,6 +110,18 @@ def test_clearing_leaves_an_empty_cart_that_takes_any_currency(guest: TestApp, m
     cart = guest.delete(CART).json
     assert (cart["id"], cart["lines"], cart["currency"], cart["totals"]) == (cart_id, [], None, None)
     assert add(guest, make_variant(currency="EUR")).json["currency"] == "EUR"
+
+
+def test_an_empty_cart_has_no_price(guest: TestApp, make_variant: MakeVariant) -> None:
+    add(guest, make_variant())
+    guest.delete(CART)
+    assert guest.get(f"{CART}/quote", status=409).json["type"] == "/problems/empty-cart"
+
+
+@pytest.mark.parametrize("query", ["country=de", "country=Germany", "region=CA", "postal_code=1", "planet=Earth"])
+def test_a_quote_is_for_a_place(guest: TestApp, make_variant: MakeVariant, query: str) -> None:
+    add(guest, make_variant())
+    guest.get(f"{CART}/quote?{query}", status=422)
 
 
 @pytest.mark.parametrize("quantity", [0, -1, 1.5, "1", None, 2**31, True])
