@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from commerce_core.orders.models import Fulfillment, Order, OrderLine
@@ -73,11 +73,14 @@ def find_orders(
     session: Session, which: OrderFilter, *, before: UUID | None, limit: int
 ) -> tuple[Sequence[Order], bool]:
     """Everybody's orders, newest first, and whether more follow."""
-    query = select(Order).options(*_WITH_PARTS).where(*_conditions(which)).order_by(Order.id.desc()).limit(limit + 1)
-    if before is not None:
-        query = query.where(Order.id < before)
-    orders = session.scalars(query).all()
+    orders = session.scalars(order_query(which, before=before, limit=limit + 1).options(*_WITH_PARTS)).all()
     return orders[:limit], len(orders) > limit
+
+
+def order_query(which: OrderFilter, *, before: UUID | None, limit: int) -> Select[Order]:
+    """The orders for which all that is asked for holds, newest first, from before the one with that id."""
+    query = select(Order).where(*_conditions(which)).order_by(Order.id.desc()).limit(limit)
+    return query if before is None else query.where(Order.id < before)
 
 
 def id_of_guest_order(session: Session, number: str, email: str) -> UUID | None:
