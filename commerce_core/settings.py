@@ -210,8 +210,9 @@ class MailSettings(Section):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if self.transport == "smtp" and self.host is None:
-            raise ValueError("mail.host is required with mail.transport = smtp")
+        for key in ("host", "sender"):
+            if self.transport == "smtp" and key not in self.model_fields_set:
+                raise ValueError(f"mail.{key} is required with mail.transport = smtp")
         if self.templates is not None and not Path(self.templates).is_dir():
             raise ValueError(f"mail.templates: there is no folder {self.templates}")
         return self

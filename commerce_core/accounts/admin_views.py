@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from commerce_core.accounts import recovery, tokens, users
+from commerce_core.accounts import recovery, users
 from commerce_core.accounts.models import User
 from commerce_core.accounts.permissions import Permission
 from commerce_core.accounts.schemas import (
@@ -94,9 +94,9 @@ def change_user(request: Any, body: UserChangeIn) -> AdminUserOut:
 )
 def logout_user(request: Any) -> Any:
     """End all tokens of a user."""
-    user = _user(request)
-    count = tokens.revoke_tokens(request.db, user.id, now=request.now)
-    request.audit("user.logout-all", f"user:{user.id}", after={"signed_out": count})
+    user_id = path_id(request)
+    count = users.sign_out(request.db, user_id, now=request.now)
+    request.audit("user.logout-all", f"user:{user_id}", after={"signed_out": count})
     return {"signed_out": count}
 
 

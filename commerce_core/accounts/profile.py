@@ -49,11 +49,12 @@ def request_email_change(
 
 
 def confirm_email_change(session: Session, user_id: UUID, code: str, *, now: datetime) -> User:
-    """Give the user the address that the code was sent to. Locks the code and the user.
+    """Give the user the address that the code was sent to. Locks the user.
 
     The code must have been asked for by this very user: else somebody could have their account, whose password they
     know, get the address of whoever clicks. Raises CodeNotValid, also when the address has got an account meanwhile.
     """
+    user = lock_user(session, user_id)
     email = session.scalar(
         delete(Verification)
         .where(
@@ -64,8 +65,7 @@ def confirm_email_change(session: Session, user_id: UUID, code: str, *, now: dat
         )
         .returning(Verification.email)
     )
-    user = None if email is None else lock_user(session, user_id)
-    if user is None or email is None:
+    if user is None or not user.is_active or email is None:
         raise CodeNotValid()
     try:
         with savepoint(session):

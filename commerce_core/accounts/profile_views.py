@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from commerce_core.accounts import profile, recovery, signin, tokens
+from commerce_core.accounts import profile, recovery, signin, tokens, users
 from commerce_core.accounts.codes import CodeNotValid
 from commerce_core.accounts.models import User
 from commerce_core.accounts.passwords import check_new_password
@@ -23,7 +23,6 @@ from commerce_core.accounts.schemas import (
     TokenOut,
 )
 from commerce_core.accounts.signin import Verified
-from commerce_core.accounts.users import LastAdmin
 from commerce_core.accounts.views import MAILED, token_ttl
 from commerce_core.api.endpoints import api_view, path_id
 from commerce_core.api.problems import Forbidden, InvalidInput, NotFound
@@ -40,10 +39,7 @@ def show_me(request: Any) -> MeOut:
 @api_view(route_name="me", request_method="PATCH", permission=Permission.ACCOUNT, body=ProfileIn, returns=MeOut)
 def change_me(request: Any, body: ProfileIn) -> MeOut:
     """Change your name or telephone number."""
-    user = request.db.get_one(User, request.actor.user_id)
-    for name, value in body.model_dump(exclude_unset=True).items():
-        setattr(user, name, value)
-    request.db.flush()
+    user = users.change_profile(request.db, request.actor.user_id, body.model_dump(exclude_unset=True))
     return MeOut.of_actor(user, request.actor)
 
 
@@ -54,7 +50,7 @@ def change_me(request: Any, body: ProfileIn) -> MeOut:
     body=DeletionIn,
     status=204,
     keyed=False,
-    problems=(OrdersUnderWay, LastAdmin),
+    problems=(OrdersUnderWay, users.LastAdmin),
 )
 def delete_me(request: Any, body: DeletionIn) -> None:
     """Leave for good. Orders keep what the books need, and nothing that says who you are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,8 +21,9 @@ from commerce_core.settings import AccountSettings
 def request_password_reset(
     session: Session, email: str, *, settings: AccountSettings, locale: str, now: datetime
 ) -> None:
-    """Send a code to the address, or word that it has no account. The same statements either way; no locks."""
-    user = find_user(session, email)
+    """Send a code to the address, or word that it has no account. The same statements either way."""
+    # Locked: a code for the old address must not slip past a change of it.
+    user = find_user(session, email, lock=True)
     if user is not None and (not user.is_active or user.deleted_at is not None):
         user = None
     code = _write_code(session, user, expires_at=now + timedelta(minutes=settings.reset_minutes), now=now)
@@ -41,30 +43,38 @@ def invite(session: Session, user: User, *, settings: AccountSettings, locale: s
     queue_mail(session, template="invitation", to=user.email, context=context, locale=locale, now=now)
 
 
-def email_of_reset(engine: Engine, code: str, *, now: datetime) -> str:
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A code that sets the password of this user."""
+
+    user_id: UUID
+    email: str
+    code: str
+
+
+def find_reset(engine: Engine, code: str, *, now: datetime) -> Reset:
     """Whose password a code sets. Raises CodeNotValid. Asked before hashing, which nobody gets for a made-up code."""
     with engine.connect() as connection:
-        email = connection.scalar(
-            select(User.email).join(Verification, Verification.user_id == User.id).where(*_open(code, now))
-        )
-    if email is None:
+        found = connection.execute(
+            select(User.id, User.email).join(Verification, Verification.user_id == User.id).where(*_open(code, now))
+        ).one_or_none()
+    if found is None:
         raise CodeNotValid()
-    return email
+    return Reset(found.id, found.email, code)
 
 
-def reset_password(session: Session, code: str, password_hash: str, *, locale: str, now: datetime) -> User:
+def reset_password(session: Session, reset: Reset, password_hash: str, *, locale: str, now: datetime) -> None:
     """Set the password, sign the user out everywhere, end every other code, and tell them.
 
-    Locks the code, so that of two who use it at once one succeeds, and the user. Raises CodeNotValid.
+    Locks the user: of two who use a code at once, one succeeds. Raises CodeNotValid.
     """
-    user_id = session.scalar(delete(Verification).where(*_open(code, now)).returning(Verification.user_id))
-    user = None if user_id is None else lock_user(session, user_id)
-    if user is None or not user.is_active:
+    user = lock_user(session, reset.user_id)
+    used = session.scalar(delete(Verification).where(*_open(reset.code, now)).returning(Verification.id))
+    if user is None or not user.is_active or used is None:
         raise CodeNotValid()
     # Who reads mail sent to the address owns it.
     user.email_verified_at = user.email_verified_at or now
     set_password(session, user, password_hash, locale=locale, now=now)
-    return user
 
 
 def set_password(

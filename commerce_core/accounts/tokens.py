@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from commerce_core.accounts.codes import hash_of, new_code
 from commerce_core.accounts.models import ApiToken, User
 from commerce_core.accounts.permissions import PERMISSIONS_OF_ROLE, Permission
-from commerce_core.api.problems import Forbidden, InvalidInput
+from commerce_core.api.problems import Forbidden, InvalidInput, Unauthorized
 from commerce_core.log import first_line
 
 _log = structlog.get_logger("commerce.accounts")
@@ -93,6 +93,8 @@ def derive_token(
 ) -> tuple[str, ApiToken]:
     """A token that the actor makes for themselves. It may do no more than the actor's own, and lasts `ttl` by default.
 
+    Locks the user, so that whoever ends all tokens at the same time ends this one, too, or comes first.
+
     Raises Forbidden for more abilities, InvalidInput for an `expires_at` that is past or beyond a narrowed maker's.
     """
     if abilities is None:
@@ -107,7 +109,9 @@ def derive_token(
         raise InvalidInput.field("expires_at", "past", "must be in the future")
     elif latest is not None and expires_at > latest:
         raise InvalidInput.field("expires_at", "too_late", "must not be later than your own token's")
-    user = session.get_one(User, actor.user_id)
+    user = session.get_one(User, actor.user_id, with_for_update={"key_share": True}, populate_existing=True)
+    if session.scalar(select(ApiToken.id).where(ApiToken.id == actor.token_id, *_alive(now))) is None:
+        raise Unauthorized("Your token has just been ended.")
     return make_token(session, user, device_name, abilities=abilities, expires_at=expires_at)
 
 
@@ -164,7 +168,7 @@ def revoke_token(session: Session, user_id: UUID, token_id: UUID, *, now: dateti
 
 
 def revoke_tokens(session: Session, user_id: UUID, *, now: datetime, but: UUID | None = None) -> int:
-    """End all of a user's tokens, except one; how many there were."""
+    """End all tokens of a user (locked, so that none is made meanwhile), except one; how many there were."""
     query = update(ApiToken).where(ApiToken.user_id == user_id, *_alive(now))
     if but is not None:
         query = query.where(ApiToken.id != but)

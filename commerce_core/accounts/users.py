@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.accounts.models import User
 from commerce_core.accounts.tokens import revoke_tokens
-from commerce_core.api.problems import Conflict, NotFound
+from commerce_core.api.problems import Conflict, NotFound, Unauthorized
 from commerce_core.events import savepoint
 
 
@@ -57,9 +57,10 @@ def is_address(email: str) -> ColumnElement[bool]:
     return func.lower(User.email) == func.lower(email)
 
 
-def find_user(session: Session, email: str) -> User | None:
-    """The user with this e-mail address, in either case."""
-    return session.scalar(select(User).where(is_address(email)))
+def find_user(session: Session, email: str, *, lock: bool = False) -> User | None:
+    """The user with this e-mail address, in either case. With `lock`, nobody changes the user till the end."""
+    query = select(User).where(is_address(email))
+    return session.scalar(query.with_for_update(read=True) if lock else query)
 
 
 def list_users(
@@ -99,6 +100,24 @@ def change_user(session: Session, user_id: UUID, changes: Mapping[str, Any], *, 
         setattr(user, name, value)
     if not user.is_active:
         revoke_tokens(session, user.id, now=now)
+    session.flush()
+    return user
+
+
+def sign_out(session: Session, user_id: UUID, *, now: datetime) -> int:
+    """End all of a user's tokens; how many there were. Locks the user. Raises NotFound."""
+    if lock_user(session, user_id) is None:
+        raise NotFound("There is no such user.")
+    return revoke_tokens(session, user_id, now=now)
+
+
+def change_profile(session: Session, user_id: UUID, changes: Mapping[str, Any]) -> User:
+    """Change what users may change of themselves. Locks the user: who has just left must not get a name again."""
+    user = lock_user(session, user_id)
+    if user is None or not user.is_active:
+        raise Unauthorized()
+    for name, value in changes.items():
+        setattr(user, name, value)
     session.flush()
     return user
 

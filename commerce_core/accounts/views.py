@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from commerce_core.accounts import recovery, registration, signin
+from commerce_core.accounts import recovery, registration, signin, users
 from commerce_core.accounts.codes import CodeNotValid
 from commerce_core.accounts.passwords import check_new_password
 from commerce_core.accounts.permissions import Permission
@@ -23,7 +23,7 @@ from commerce_core.accounts.schemas import (
     SignedOutOut,
     UserOut,
 )
-from commerce_core.accounts.tokens import make_token, revoke_token, revoke_tokens
+from commerce_core.accounts.tokens import make_token, revoke_token
 from commerce_core.api.endpoints import api_view
 from commerce_core.carts.schemas import CartMerge
 from commerce_core.orders.adoption import adopt_guest
@@ -102,7 +102,7 @@ def logout(request: Any) -> None:
 )
 def logout_all(request: Any) -> Any:
     """End all your tokens, the one in use, too."""
-    return {"signed_out": revoke_tokens(request.db, request.actor.user_id, now=request.now)}
+    return {"signed_out": users.sign_out(request.db, request.actor.user_id, now=request.now)}
 
 
 @api_view(
@@ -136,10 +136,10 @@ def request_password_reset(request: Any, body: PasswordResetIn) -> Any:
 )
 def confirm_password_reset(request: Any, body: PasswordResetConfirmIn) -> None:
     """Set a new password with the code from the mail. It works once, and ends all tokens of the user."""
-    email = recovery.email_of_reset(request.registry.engine, body.token, now=request.now)
-    check_new_password(body.password, email=email)
+    reset = recovery.find_reset(request.registry.engine, body.token, now=request.now)
+    check_new_password(body.password, email=reset.email)
     password_hash = request.registry.passwords.hash(body.password)
-    recovery.reset_password(request.db, body.token, password_hash, locale=request.locale, now=request.now)
+    recovery.reset_password(request.db, reset, password_hash, locale=request.locale, now=request.now)
 
 
 def token_ttl(request: Any) -> timedelta:

@@ -198,6 +198,7 @@ def test_the_last_mail_is_shown_to_developers(run: Run, client: TestApp) -> None
 def test_the_last_mail_is_shown_to_nobody_where_mail_is_real(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMERCE_MAIL__TRANSPORT", "smtp")
     monkeypatch.setenv("COMMERCE_MAIL__HOST", "mail.example")
+    monkeypatch.setenv("COMMERCE_MAIL__SENDER", "shop@shop.example")
     result = run("mail", "last")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "for its readers alone" in result.stderr
@@ -209,6 +210,8 @@ def test_production_needs_a_mail_server(run: Run, monkeypatch: Any) -> None:
     monkeypatch.setenv("COMMERCE_MAIL__TRANSPORT", "smtp")
     assert "mail.host is required" in run("settings", "check").stderr
     monkeypatch.setenv("COMMERCE_MAIL__HOST", "mail.example")
+    assert "mail.sender is required" in run("settings", "check").stderr
+    monkeypatch.setenv("COMMERCE_MAIL__SENDER", "shop@shop.example")
     # Somebody else has chosen it, so it may be short.
     monkeypatch.setenv("COMMERCE_MAIL__PASSWORD", "given")
     assert run("settings", "check").exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from sqlalchemy import Engine, text
 from support.people import EMAIL, Person, another_device, post
 from support.problems import assert_problem
+from support.processes import wait_until
 from webtest import TestApp
 
-from commerce_core.testing import SignedIn, StoppedClock, count_sql
+from commerce_core.testing import SignedIn, StoppedClock, concurrently, count_sql
 
 TOKENS = "/api/v1/auth/tokens"
 
@@ -136,3 +138,49 @@ def test_a_deactivated_user_is_refused_at_once(make_person: Callable[..., Person
     with engine.begin() as connection:
         connection.execute(text("UPDATE users SET is_active = false WHERE email = :email"), {"email": EMAIL})
     client.get("/api/v1/auth/me", status=401)
+
+
+def test_no_token_made_at_the_same_time_survives_a_logout_of_all(
+    application: Any, make_person: Callable[..., Person], engine: Engine
+) -> None:
+    thief, owner = make_person().client, another_device(application)
+
+    def make() -> int:
+        return thief.post_json(TOKENS, {"device_name": "x"}, status="*").status_code
+
+    def end_all() -> int:
+        return post(owner, "logout-all").status_code
+
+    for _ in range(10):
+        assert set(concurrently([make, make, end_all, make])) <= {200, 201, 401}
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM api_token WHERE revoked_at IS NULL")) == 0
+        thief, owner = another_device(application), another_device(application)
+
+
+def test_who_has_just_left_gets_no_name_again(
+    application: Any, make_person: Callable[..., Person], engine: Engine
+) -> None:
+    """The profile is changed by a request that was let in before the account was deleted."""
+    client = make_person().client
+    with engine.connect() as blocker:
+        transaction = blocker.begin()
+        blocker.execute(text("UPDATE users SET is_active = false, deleted_at = now(), password_hash = NULL"))
+        results: list[int] = []
+
+        def rename() -> None:
+            results.append(client.patch_json("/api/v1/auth/me", {"name": "Ada again"}, status="*").status_code)
+
+        thread = threading.Thread(target=rename)
+        thread.start()
+        wait_until(lambda: waiting_for_a_lock(engine))
+        transaction.commit()
+        thread.join()
+    assert results == [401]
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT name FROM users")) == "Ada"
+
+
+def waiting_for_a_lock(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
