@@ -2,7 +2,7 @@
 
 Both count in sliding windows: the attempts of this window, and those of the window before by how much of it is still
 in sight. That is two numbers for a key, however high the limit; a moving window would keep a time for each attempt, and
-a fixed one let twice the limit through where two windows meet.
+a fixed one let a burst of twice the limit through where two windows meet.
 """
 
 from __future__ import annotations
