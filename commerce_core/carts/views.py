@@ -54,6 +54,7 @@ def clear_cart(request: Any) -> CartOut:
 def add_line(request: Any, body: LineIn) -> CartOut:
     """Put units of a variant into your cart. A guest without a token gets a cart, and its token, with it."""
     settings = request.settings.carts
+    _count_hold(request)
     token = None if request.owner is not None else secrets.token_urlsafe(32)
     owner = request.owner if token is None else owner_of_cart_token(token)
     cart = service.open_cart(request.db, owner, settings=settings, now=request.now)
@@ -71,6 +72,7 @@ def add_line(request: Any, body: LineIn) -> CartOut:
 )
 def change_line(request: Any, body: LineChange) -> CartOut:
     """Set a line's quantity, and accept its price of now."""
+    _count_hold(request)
     cart = _cart(request)
     line = service.change_line(
         request.db, cart, path_id(request), body.quantity, settings=request.settings.carts, now=request.now
@@ -160,6 +162,12 @@ def present(request: Any, cart: Cart, *, accepted: CartLine | None = None, token
     articles = queries.articles_of(session, {line.variant_id for line in cart.lines}, now=now)
     holds = queries.holds_of(session, cart.lines)
     return present_cart(cart, priced.quote, articles, holds, now=now, locale=request.locale, token=token)
+
+
+def _count_hold(request: Any) -> None:
+    """Where carts keep stock, filling one counts for the limit on holds as well. Raises TooManyRequests."""
+    if request.settings.carts.reserve_on_add:
+        request.limits.hit("hold")
 
 
 def _cart(request: Any) -> Cart:

@@ -171,3 +171,10 @@ def test_closed_carts_are_forgotten_after_a_while_and_ordered_ones_kept(
     assert forget_closed_carts(engine, now=clock.now(), days=90) == 1
     with Session(engine) as session:
         assert [cart.state for cart in session.query(Cart)] == ["ordered"]
+
+
+@pytest.mark.commerce(settings={"carts.reserve_on_add": "true", "limits.exempt": "", "limits.hold": "2/minute"})
+def test_filling_a_cart_counts_as_holding(guest: TestApp, make_variant: MakeVariant, add: Add) -> None:
+    variant_id = make_variant()
+    add(guest, variant_id), add(guest, variant_id)
+    assert add(guest, variant_id, status=429).json["type"] == "/problems/too-many-requests"
