@@ -23,8 +23,8 @@ from commerce_core.api.errors import is_unavailable
 from commerce_core.api.problems import Conflict
 from commerce_core.catalog.models import Product, Variant
 from commerce_core.pricing.basket import Basket, Buyer, Item
-from commerce_core.pricing.quote import Quote, QuoteLine
-from commerce_core.pricing.rules import Pricing
+from commerce_core.pricing.quote import Quote, QuoteLine, Stage
+from commerce_core.pricing.rules import PriceRule, Pricing
 from commerce_core.pricing.settlement import calculate, failed
 
 
@@ -118,7 +118,7 @@ def _offer(row: Any, key: UUID, quantity: int) -> Offer:
 
 def quote_basket(session: Session, pricing: Pricing, basket: Basket) -> Quote:
     """What the basket costs, and why. Raises PriceRuleFailed or AmountTooLarge."""
-    return calculate(pricing, basket, _prefetch(session, pricing, basket))
+    return calculate(pricing, basket, _prefetch(session, pricing.rules, basket))
 
 
 def browse(
@@ -135,13 +135,14 @@ def browse(
     Only stages BASE and CATALOG are asked: the items stand next to each other, and go nowhere yet.
     """
     basket = Basket(currency=currency, items=tuple(items), now=now, buyer=buyer or Buyer())
-    quote = calculate(pricing, basket, _prefetch(session, pricing, basket), browsing=True)
+    asked = [rule for rule in pricing.rules if rule.stage <= Stage.CATALOG]
+    quote = calculate(pricing, basket, _prefetch(session, asked, basket), browsing=True)
     return {line.key: line for line in quote.lines}
 
 
-def _prefetch(session: Session, pricing: Pricing, basket: Basket) -> dict[str, Any]:
+def _prefetch(session: Session, rules: Iterable[PriceRule], basket: Basket) -> dict[str, Any]:
     prefetched = {}
-    for rule in pricing.rules:
+    for rule in rules:
         if rule.prefetch is not None:
             try:
                 prefetched[rule.code] = rule.prefetch(session, basket)

@@ -94,10 +94,11 @@ def _settle_prices(quote: Quote) -> None:
 
 
 def _settle_catalog(quote: Quote) -> None:
-    """CATALOG: the differences to the price before, added up; never below zero."""
+    """CATALOG: the differences to the price before, added up; never below zero. What makes it dearer comes first."""
     before = [line.unit_amount for line in quote.lines]
     left = list(before)
-    for proposal in _standing(quote, lambda p: before[_line(p)] - p.amount):
+    standing = _standing(quote, lambda p: before[_line(p)] - p.amount)
+    for proposal in sorted(standing, key=lambda p: p.amount < before[_line(p)]):
         line = _line(proposal)
         asked = proposal.amount - before[line]
         change = max(-left[line], asked)

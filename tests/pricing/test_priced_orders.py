@@ -230,7 +230,9 @@ def test_a_page_is_priced_item_by_item_and_without_what_a_cart_has(
 
     shop = pricing(
         rule("sale", Stage.CATALOG, sale),
-        rule("cart", Stage.CART, lambda quote: quote.discount_cart(1)),
+        rule(
+            "cart", Stage.CART, lambda quote: quote.discount_cart(1), prefetch=lambda *_: pytest.fail("not for a page")
+        ),
         shipping_flat="USD 500",
         tax_rates="* 10",
     )

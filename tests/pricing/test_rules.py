@@ -96,6 +96,8 @@ def test_a_unit_price_is_never_below_zero() -> None:
     assert quote.total == 0
     [clamped] = entries(quote, "b")
     assert (clamped["outcome"], clamped["amount"], clamped["asked"]) == ("clamped", -40, -60)
+    dearer = rule("dearer", Stage.CATALOG, unit_price(150, exclusive_group=None), order=999)
+    assert calculate(pricing(*rules, dearer), basket(item(1, 100))).total == 100 + 50 - 60 - 60
 
 
 def test_rules_of_one_stage_do_not_see_each_other() -> None:
