@@ -30,16 +30,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[MailServer]:
 
 
 def smtp_settings(port: int, **changes: Any) -> MailSettings:
-    return MailSettings(
-        transport="smtp",
-        host="127.0.0.1",
-        port=port,
-        security="none",
-        timeout_seconds=0.3,
-        sender="shop@shop.example",
-        shop_name='Ada\'s "Shop", Ltd',
-        **changes,
-    )
+    values = {"transport": "smtp", "host": "127.0.0.1", "port": port, "security": "none", "timeout_seconds": 0.3}
+    return MailSettings(**{**values, "sender": "shop@shop.example", "shop_name": 'Ada\'s "Shop", Ltd', **changes})
 
 
 @pytest.fixture
@@ -129,6 +121,28 @@ def test_a_mail_that_was_taken_is_not_sent_again_because_the_server_hung_up(
     server.behaviours.append("die after")
     write()
     assert (deliver(), only_mail(engine).state) == (1, "sent")
+
+
+def test_a_wrong_password_of_ours_loses_no_mail(
+    engine: Engine, server: MailServer, deliver: Deliver, write: Callable[..., None], clock: StoppedClock
+) -> None:
+    server.behaviours.append("wrong password")
+    write()
+    assert deliver(username="shop", password="given") == 0
+    assert only_mail(engine).state == "waiting"
+    clock.tick(seconds=10)
+    assert deliver(username="shop", password="given") == 1
+    assert server.signed_in == ["\0shop\0given"] * 2
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_where_encryption_is_asked_for_nothing_is_said_without(
+    engine: Engine, server: MailServer, deliver: Deliver, write: Callable[..., None], security: str
+) -> None:
+    """The server knows no TLS, as one would seem to whose answers somebody on the way has changed."""
+    write()
+    assert deliver(security=security, username="shop", password="given") == 0
+    assert (only_mail(engine).state, server.signed_in, server.received) == ("waiting", [], [])
 
 
 def test_it_gives_up_after_six_attempts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ class MailServer:
 
     "hang": never answers RCPT. "4xx", "5xx": refuses the recipient. "4xx data", "5xx data": refuses the message. "die":
     hangs up when the message has come. "die after": hangs up when it has been taken. "no service": 554 for a greeting.
+    "wrong password": refuses whoever signs in.
     """
 
     behaviours: list[str] = field(default_factory=list)
     received: list[tuple[str, EmailMessage]] = field(default_factory=list)
     connections: int = 0
+    signed_in: list[str] = field(default_factory=list)
     port: int = 0
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -44,6 +47,11 @@ class _Conversation(socketserver.StreamRequestHandler):
                     world.released.wait(30)
                     return
                 self.say({"4xx": "450 try later", "5xx": "550 no such user"}.get(behaviour, "250 OK"))
+            elif verb == "EHLO":
+                self.say("250-mail.test\r\n250 AUTH PLAIN")
+            elif verb == "AUTH":
+                world.signed_in.append(b64decode(line.split()[2]).decode())
+                self.say("535 no" if behaviour == "wrong password" else "235 welcome")
             elif verb == "DATA":
                 self.say("354 go on")
                 data = self.read_message()
