@@ -105,12 +105,19 @@ def _take_over(
     wanted = had + incoming.quantity
     got, reason = _allowed(user, line, wanted, article, held, settings=settings)
     got = max(had, got)
-    if got and line is None:
-        line = CartLine(id=new_id, variant_id=article.variant_id, quantity=0, created_at=now)
-        user.lines.append(line)
-    if got > had and line is not None:
+    if line is not None and got > had:
         line.quantity = got
         line.unit_price = incoming.unit_price
+    elif line is None and got:
+        user.lines.append(
+            CartLine(
+                id=new_id,
+                variant_id=article.variant_id,
+                quantity=got,
+                unit_price=incoming.unit_price,
+                created_at=now,
+            )
+        )
     if reason is None:
         return None
     return Capped(article.variant_id, article.sku, article.product_name, wanted, got, reason)

@@ -104,10 +104,14 @@ def add_line(
     if line is None:
         if len(cart.lines) >= settings.max_lines:
             raise CartFull(f"A cart takes {settings.max_lines} lines.", max_lines=settings.max_lines)
-        line = CartLine(id=uuid7(), variant_id=variant_id, quantity=0, unit_price=article.price_amount, created_at=now)
+        line = CartLine(
+            id=uuid7(), variant_id=variant_id, quantity=quantity, unit_price=article.price_amount, created_at=now
+        )
         cart.lines.append(line)
+    else:
+        quantity += line.quantity
     cart.currency = article.currency
-    _set_quantity(session, cart, line, line.quantity + quantity, article, settings=settings, now=now)
+    _set_quantity(session, cart, line, quantity, article, settings=settings, now=now)
     return line
 
 

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from commerce_core.carts.models import Cart
+from commerce_core.carts.service import discard_cart
 from commerce_core.carts.sweep import expire_carts, forget_closed_carts
+from commerce_core.database import transaction
 from commerce_core.stock.models import Hold, StockLevel
 from commerce_core.stock.sweep import sweep_holds
 from commerce_core.testing import StoppedClock, assert_stock_adds_up
@@ -154,6 +156,20 @@ def test_a_cart_that_expires_gives_its_stock_back(
     assert expire_carts(engine, now=clock.now()) == 0
     sweep_holds(engine, now=clock.now())
     assert reserved(engine, variant_id) == 0
+    assert_stock_adds_up(engine)
+
+
+def test_a_cart_that_is_discarded_gives_its_stock_back(
+    guest: TestApp, make_variant: MakeVariant, add: Add, clock: StoppedClock, engine: Engine
+) -> None:
+    variant_id = make_variant()
+    add(guest, variant_id, 3)
+    with transaction(engine) as session:
+        owner = session.query(Cart).one().owner
+        for _ in range(2):
+            discard_cart(session, owner, now=clock.now())
+    assert reserved(engine, variant_id) == 0
+    assert guest.get(CART).json["id"] is None
     assert_stock_adds_up(engine)
 
 
