@@ -33,6 +33,7 @@ def formatted(amount: int, currency: str, locale: str = DEFAULT_LOCALE) -> str:
     return format_currency(Decimal(amount).scaleb(-exponent), currency, locale=locale)
 
 
+@lru_cache(maxsize=1_024)
 def is_currency(code: str) -> bool:
     """Whether it is an ISO 4217 code that we can write money in."""
     return code in list_currencies()

@@ -65,7 +65,7 @@ def read_amount(cell: str, currency: str) -> int:
     fraction = found[2] or ""
     if len(fraction.rstrip("0")) > exponent:
         raise CellError("too_many_decimals", f"{currency} has {exponent} decimals")
-    amount = int(found[1]) * 10**exponent + int(fraction[:exponent].ljust(exponent, "0") or 0)
+    amount: int = int(found[1]) * 10**exponent + int(fraction[:exponent].ljust(exponent, "0") or 0)
     if amount > MOST_AMOUNT:
         raise CellError("too_large", f"must be at most {write_amount(MOST_AMOUNT, currency)}")
     return amount
