@@ -60,8 +60,11 @@ def known_ids(
     engine: Engine, application: Any, make_variant: Callable[..., UUID], product_of: Callable[[UUID], UUID]
 ) -> dict[str, list[str]]:
     """What there is in the shop, by the part of a path or the field that may hold its id."""
+    category, brand = Category(slug="jackets", name="Jackets"), Brand(slug="kestrel", name="Kestrel")
     with transaction(engine) as session:
-        session.add_all([Category(slug="jackets", name="Jackets"), Brand(slug="kestrel", name="Kestrel")])
+        session.add_all([category, brand])
+        session.flush()
+        groups = {"categories": ["jackets", str(category.id)], "brands": [str(brand.id)]}
     variants = [str(make_variant(stock=stock)) for stock in (0, 5, 1_000_000)]
     client = TestApp(application)
 
@@ -72,7 +75,8 @@ def known_ids(
     orders = [client.post_json("/api/v1/orders", {"hold_id": hold()}).json for _ in range(3)]
     return {
         "products": [str(product_of(UUID(variants[0]))), "product-2"],
-        "categories": ["jackets"],
+        **groups,
+        "variants": variants[:1],
         "holds": [hold() for _ in range(20)],
         "stock": variants,
         "orders": [orders[0]["id"], orders[1]["number"], orders[2]["id"]],
