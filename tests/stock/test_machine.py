@@ -95,6 +95,7 @@ class Order:
     expires_at: datetime
     status: str = "pending"
     payment_status: str = "unpaid"
+    has_lapsed: bool = False
     refunds: int = 0
 
 
@@ -224,6 +225,7 @@ class Shop(RuleBasedStateMachine):
         assert expire_orders(self.engine, now=now) == len(lapsed)
         for order in lapsed:
             self.model.cancel(order)
+            order.has_lapsed = True
 
     # The stock room
 
@@ -344,7 +346,7 @@ class Shop(RuleBasedStateMachine):
             self.model.cancel(order)
 
     def pay(self, order: Order, again: bool) -> None:
-        """Of a lapsed order the stock is taken again, or the money is owed."""
+        """Of a lapsed order the stock is taken again, or the money is owed; of a cancelled one, it is owed."""
         now = self.clock.now()
         takes_effect = order.payment_status != "paid"
         state = self.deliver(order, "paid", again)
@@ -353,7 +355,7 @@ class Shop(RuleBasedStateMachine):
             return
         order.payment_status = "paid"
         if order.status == "cancelled":
-            if not self.model.can_take(order.hold.variant_id, order.hold.quantity, now):
+            if not order.has_lapsed or not self.model.can_take(order.hold.variant_id, order.hold.quantity, now):
                 order.refunds += 1
                 return
             order.hold = self.model.take(self.hold_of(order), order.hold.variant_id, order.hold.quantity, now)
