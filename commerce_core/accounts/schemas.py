@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints
@@ -51,6 +51,11 @@ Code = Annotated[
     Field(min_length=1, max_length=200, description="From the mail.", examples=["pX3cZt0mYVQnKq8b1sE5uR7wGdLhJf2o"]),
 ]
 DeviceName = Annotated[ShortText, Field(description="How you tell it from your others.", examples=["Ada's telephone"])]
+
+
+def optional(**options: Any) -> Any:
+    """A field of a PATCH: it may be left out, which is not the same as null."""
+    return Field(default_factory=lambda: None, **options)
 
 
 class RegistrationIn(Input):
@@ -101,8 +106,8 @@ class DeletionIn(Input):
 class ProfileIn(Input):
     """What is left out stays as it is."""
 
-    name: ShortText = Field(default="", examples=["Ada King"])
-    phone: Phone | None = Field(default=None, description="null takes it away.", examples=["+44 20 7946 0958"])
+    name: ShortText = optional(examples=["Ada King"])
+    phone: Phone | None = optional(description="null takes it away.", examples=["+44 20 7946 0958"])
 
 
 class TokenIn(Input):
@@ -207,10 +212,10 @@ class UserCreateIn(Input):
 class UserChangeIn(Input):
     """What is left out stays as it is."""
 
-    role: Role = "customer"
-    tier: ShortText | None = Field(default=None, description="A group of customers. null takes it away.")
-    is_active: bool = True
-    name: ShortText = ""
+    role: Role = optional()
+    tier: ShortText | None = optional(description="A group of customers. null takes it away.")
+    is_active: bool = optional()
+    name: ShortText = optional()
 
 
 class AdminUserOut(UserOut):

@@ -86,14 +86,23 @@ def list_users(
     return users[:limit], len(users) > limit
 
 
-def change_user(session: Session, user_id: UUID, changes: Mapping[str, Any], *, now: datetime) -> User:
-    """Change `role`, `tier`, `is_active` or `name`. Who is deactivated is signed out everywhere.
+def audited(user: User) -> dict[str, Any]:
+    """What the audit log keeps of a user; not the address, which leaves with them."""
+    return {name: getattr(user, name) for name in ("role", "tier", "is_active", "name")}
 
-    Locks the user and, where it takes an administrator away, all of them. Raises NotFound or LastAdmin.
+
+def change_user(
+    session: Session, user_id: UUID, changes: Mapping[str, Any], *, now: datetime
+) -> tuple[User, dict[str, Any]]:
+    """Change `role`, `tier`, `is_active` or `name`; the user, and how they were before, for the audit log.
+
+    Who is deactivated is signed out everywhere. Locks the user and, where it takes an administrator away, all of them.
+    Raises NotFound or LastAdmin.
     """
     user = lock_user(session, user_id, with_admins=not _keeps_admin(changes))
     if user is None or user.deleted_at is not None:
         raise NotFound("There is no such user.")
+    before = audited(user)
     if not _keeps_admin(changes):
         refuse_last_admin(session, user, role=changes.get("role", user.role), is_active=changes.get("is_active", True))
     for name, value in changes.items():
@@ -101,7 +110,7 @@ def change_user(session: Session, user_id: UUID, changes: Mapping[str, Any], *, 
     if not user.is_active:
         revoke_tokens(session, user.id, now=now)
     session.flush()
-    return user
+    return user, before
 
 
 def sign_out(session: Session, user_id: UUID, *, now: datetime) -> int:
