@@ -102,6 +102,7 @@ def remove_line(request: Any) -> CartOut:
         coupons.CouponRefused,
         coupons.TooManyCoupons,
         service.EmptyCart,
+        NotFound,
     ),
 )
 def add_coupon(request: Any, body: CouponIn) -> CartOut:
