@@ -8,6 +8,7 @@ from commerce_core.api import API_PREFIX
 
 
 def includeme(config: Configurator) -> None:
+    # Not above: the api imports this package for its permissions, and passwords import the api.
     from commerce_core.accounts.passwords import Passwords
 
     config.registry.passwords = Passwords(config.registry.settings_object.accounts)
