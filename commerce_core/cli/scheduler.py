@@ -20,7 +20,7 @@ _log = structlog.get_logger("commerce.scheduler")
 @click.command()
 @config_argument
 def scheduler(config: str) -> None:
-    """Sweep lapsed holds and unpaid orders, try unmatched webhooks again and deliver mail, until stopped."""
+    """Sweep what has lapsed, carry out refunds, try unmatched webhooks again and deliver mail, until stopped."""
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

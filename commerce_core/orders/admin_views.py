@@ -32,7 +32,7 @@ from commerce_core.payments import service as payments
     query=AdminOrderQuery,
     returns=AdminOrderList,
 )
-def list_orders(request: Any, query: AdminOrderQuery) -> Any:
+def find_orders(request: Any, query: AdminOrderQuery) -> Any:
     """Everybody's orders, newest first: those for which all that is asked for holds."""
     which = queries.OrderFilter(**query.model_dump(exclude={"limit", "cursor"}))
     orders, more = queries.find_orders(request.db, which, before=query.after, limit=query.limit)
@@ -42,7 +42,7 @@ def list_orders(request: Any, query: AdminOrderQuery) -> Any:
 
 
 @api_view(route_name="admin_order", request_method="GET", permission=Permission.ORDER_READ_ALL, returns=AdminOrderOut)
-def show_order(request: Any) -> AdminOrderOut:
+def show_order_to_staff(request: Any) -> AdminOrderOut:
     """One order, by id or number, with its history."""
     return present_to_staff(request, order_in_path(request))
 
@@ -73,7 +73,7 @@ def change_order(request: Any, body: OrderPatch) -> AdminOrderOut:
     returns=AdminOrderOut,
     problems=(service.WrongOrderState,),
 )
-def cancel_order(request: Any, body: CancelIn) -> AdminOrderOut:
+def cancel_order_as_staff(request: Any, body: CancelIn) -> AdminOrderOut:
     """Cancel an order of which nothing was shipped. What was paid goes back, and so do its units."""
     order = order_in_path(request, lock=True)
     before = states_of(order)
