@@ -245,6 +245,10 @@ class Reference:
             lines.append('-H "Authorization: Bearer $TOKEN"')
         if any(parameter["name"] == "Idempotency-Key" for parameter in parameters):
             lines.append('-H "Idempotency-Key: $(uuidgen)"')
+        if any(parameter["name"] == "If-Match" for parameter in parameters):
+            lines.append("-H 'If-Match: \"3\"'")
+        if "text/csv" in operation.get("requestBody", {}).get("content", {}):
+            lines.append('-H "Content-Type: text/csv" --data-binary @file.csv')
         if body is not None:
             text = json.dumps(self._examples.of(body, sent=True), indent=2, ensure_ascii=False)
             lines.append(f"--json {shlex.quote(text)}")

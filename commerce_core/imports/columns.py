@@ -169,14 +169,11 @@ class ProductRows:
             found[name] = self._amount(row, name, cell, found.get("currency")) if cell else None
         found["attributes"] = self._read_attributes(row, record, self._attributes, ATTRIBUTE)
         found["variant_attributes"] = self._read_attributes(row, record, self._variant_attributes, VARIANT_ATTRIBUTE)
-        if not record[self._plain_place("slug")].strip():
+        if found["slug"] is None and self._report.error_count == errors_before:
             self._report.add(row, "slug", "missing", "is needed in every row")
         if self._report.error_count > errors_before:
             return None
         return tuple(found.get(name) for name in STAGED)
-
-    def _plain_place(self, wanted: str) -> int:
-        return next(place for name, place, _ in self._plain if name == wanted)
 
     def _cell(self, row: int, name: str, reader: Callable[[str], Any], cell: str) -> Any:
         try:

@@ -77,6 +77,7 @@ def _import(kind: str, file: Path, config: str, dry_run: bool, run: Callable[...
 
     from commerce_core.api.problems import Problem
     from commerce_core.audit.service import record
+    from commerce_core.imports.reports import ImportRefused, counted
     from commerce_core.imports.schemas import present_report
 
     with open_shop(config) as shop, _opened(file) as (opened, size), Session(shop.engine) as session:
@@ -88,11 +89,10 @@ def _import(kind: str, file: Path, config: str, dry_run: bool, run: Callable[...
             raise click.ClickException(problem.detail) from problem
         for error in report.errors:
             click.echo(f"row {error.row}{f', {error.column}' if error.column else ''}: {error.message}", err=True)
+        if report.error_count > len(report.errors):
+            click.echo(f"... and {counted(report.error_count - len(report.errors), 'error')} more", err=True)
         if report.error_count:
-            more = "" if report.error_count == len(report.errors) else f" (the first {len(report.errors)} are shown)"
-            raise click.ClickException(
-                f"{report.error_count:,} errors in {report.rows:,} rows{more}; nothing was imported."
-            )
+            raise click.ClickException(ImportRefused(report).detail)
         if not dry_run:
             shown = present_report(report, dry_run=False)
             record(session, actor=ACTOR, action=f"{kind}.import", subject=f"import:{file.name}", after=shown, now=now)
@@ -104,6 +104,8 @@ def _import(kind: str, file: Path, config: str, dry_run: bool, run: Callable[...
 
 def _export(file: Path, config: str, export: Callable[..., int]) -> None:
     """Written beside the file and moved there, so that there is never half a file."""
+    from commerce_core.imports.reports import counted
+
     with open_shop(config) as shop:
         descriptor, name = tempfile.mkstemp(dir=file.resolve().parent, prefix=f".{file.name}-")
         try:
@@ -113,7 +115,7 @@ def _export(file: Path, config: str, export: Callable[..., int]) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-    click.echo(f"{rows:,} rows were written to {file}.")
+    click.echo(f"{file}: {counted(rows, 'row')}")
 
 
 @contextmanager

@@ -13,6 +13,11 @@ from commerce_core.api.problems import Conflict, Problem
 Progress = Callable[[int, int], None]
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class ImportUnderWay(Conflict):
     """Another import is running. Wait until it is done; nothing of this one was read."""
 
@@ -36,9 +41,9 @@ class ImportRefused(Problem):
     }
 
     def __init__(self, report: Report) -> None:
-        noun = "error" if report.error_count == 1 else "errors"
+        errors, rows = counted(report.error_count, "error"), counted(report.rows, "row")
         super().__init__(
-            f"{report.error_count:,} {noun} in {report.rows:,} rows; nothing was imported.",
+            f"{errors} in {rows}; nothing was imported.",
             rows=report.rows,
             error_count=report.error_count,
             errors=[error.as_json() for error in report.errors],

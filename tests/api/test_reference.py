@@ -73,8 +73,7 @@ def test_example_bodies_are_valid(application: Any, document: Any) -> None:
     examples = Examples(document["components"]["schemas"])
     bodies = {endpoint.function.__name__: endpoint.body for endpoint in application.registry.endpoints if endpoint.body}
     for _, _, operation in operations(document):
-        if "requestBody" in operation:
-            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        if schema := operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema"):
             body = json.dumps(examples.of(schema, sent=True))
             bodies[operation["operationId"]].model_validate_json(body)
 
