@@ -139,7 +139,8 @@ def _allowed(
         return 0, "other_currency"
     if line is None and len(user.lines) >= settings.max_lines:
         return 0, "max_lines"
-    limits = [(wanted, None), (settings.max_quantity_per_line, "max_quantity_per_line")]
-    if article.free is not None:
-        limits.append((article.free + held.get(article.variant_id, 0), "out_of_stock"))
+    limits: list[tuple[int, str | None]] = [(wanted, None), (settings.max_quantity_per_line, "max_quantity_per_line")]
+    available = article.available(held.get(article.variant_id, 0))
+    if available is not None:
+        limits.append((available, "out_of_stock"))
     return min(limits, key=lambda limit: limit[0])

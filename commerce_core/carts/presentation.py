@@ -60,16 +60,6 @@ def present_cart(
     )
 
 
-def available_to(article: Article, hold: Hold | None, now: datetime) -> int | None:
-    """How many units a cart that has this hold could have; None without a limit."""
-    if not article.is_for_sale:
-        return 0
-    if article.free is None:
-        return None
-    own = 0 if hold is None or state_of(hold, now) != "active" else hold.reserved
-    return article.free + own
-
-
 def _present_line(
     cart: Cart,
     line: CartLine,
@@ -81,8 +71,8 @@ def _present_line(
     locale: str,
 ) -> CartLineOut:
     currency = cart.currency or article.currency
-    available = available_to(article, hold, now)
     is_held = hold is not None and state_of(hold, now) == "active"
+    available = article.available(hold.reserved if hold is not None and is_held else 0)
     problems: list[LineProblem] = []
     if priced is None:
         problems.append("not_for_sale")

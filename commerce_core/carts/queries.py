@@ -30,11 +30,16 @@ class Article:
     price_amount: int
     attributes: dict[str, Any]
     images: list[Any]
-    product_id: UUID
     product_name: str
     product_slug: str
     is_for_sale: bool
     free: int | None
+
+    def available(self, own: int = 0) -> int | None:
+        """How many units a cart that holds `own` of them could have; None when there is no limit."""
+        if not self.is_for_sale:
+            return 0
+        return None if self.free is None else self.free + own
 
 
 def articles_of(session: Session, variant_ids: Iterable[UUID], *, now: datetime) -> dict[UUID, Article]:
@@ -63,7 +68,6 @@ def articles_of(session: Session, variant_ids: Iterable[UUID], *, now: datetime)
             Variant.price_amount,
             Product.attributes.concat(Variant.attributes).label("attributes"),
             Product.images,
-            Product.id.label("product_id"),
             Product.name.label("product_name"),
             Product.slug.label("product_slug"),
             is_for_sale.label("is_for_sale"),
@@ -84,7 +88,6 @@ def articles_of(session: Session, variant_ids: Iterable[UUID], *, now: datetime)
             price_amount=row.price_amount,
             attributes=row.attributes,
             images=row.images,
-            product_id=row.product_id,
             product_name=row.product_name,
             product_slug=row.product_slug,
             is_for_sale=row.is_for_sale,

@@ -202,8 +202,9 @@ def _set_quantity(
     if not settings.reserve_on_add:
         # What this cart holds from when the setting was on counts as its own.
         own = reservation.held_by(session, [line], now=now).get(line.variant_id, 0)
-        if article.free is not None and article.free + own < quantity:
-            raise OutOfStock(line.variant_id, article.free + own)
+        available = article.available(own)
+        if available is not None and available < quantity:
+            raise OutOfStock(line.variant_id, available)
     line.quantity = quantity
     line.unit_price = article.price_amount
     reservation.keep(session, cart, settings=settings, now=now, insist_on=line)

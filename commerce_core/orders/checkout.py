@@ -165,10 +165,9 @@ def _not_for_sale(session: Session, cart: Cart, priced: PricedCart, *, now: date
     short = []
     for line in cart.lines:
         article = articles[line.variant_id]
-        if line.id in gone:
-            short.append(_short(line, article.sku, 0))
-        elif article.free is not None and article.free + own.get(line.id, 0) < line.quantity:
-            short.append(_short(line, article.sku, article.free + own.get(line.id, 0)))
+        available = 0 if line.id in gone else article.available(own.get(line.id, 0))
+        if available is not None and available < line.quantity:
+            short.append(_short(line, article.sku, available))
     return CartOutOfStock(short)
 
 
