@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from commerce_core.accounts.models import ApiToken, User
 from commerce_core.accounts.passwords import LONGEST, SHORTEST
 from commerce_core.accounts.permissions import PERMISSIONS_OF_ROLE, Permission
 from commerce_core.accounts.tokens import Actor
-from commerce_core.api.schemas import CursorList, CursorQuery, Input, Output, ShortText
+from commerce_core.api.schemas import CursorList, CursorQuery, Input, Moment, Output, ShortText
 from commerce_core.carts.schemas import CartMerge
 
 Role = Literal["customer", "staff", "admin"]
@@ -118,7 +118,7 @@ class TokenIn(Input):
         description="What it may be used for, among what your own token allows. Left out: the same as your own.",
         examples=[["stock:read"]],
     )
-    expires_at: AwareDatetime | None = Field(default=None, strict=False, description="Left out: as after a login.")
+    expires_at: Moment | None = Field(default=None, strict=False, description="Left out: as after a login.")
 
 
 class MailedOut(Output):

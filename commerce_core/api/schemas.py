@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 T = TypeVar("T")
+_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}[Tt ]")
 
 
 def _no_nul(value: str) -> str:
@@ -26,6 +37,16 @@ def _no_nul(value: str) -> str:
 Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_no_nul)]
 ShortText = Annotated[Text, Field(min_length=1, max_length=200)]
 LongText = Annotated[Text, Field(min_length=1, max_length=2_000)]
+
+
+def _is_written_out(value: Any) -> Any:
+    if isinstance(value, str) and not _DATE.match(value):  # pydantic would take a number for seconds since 1970
+        raise PydanticCustomError("datetime_parsing", "must be a time such as 2026-11-21T12:30:00Z")
+    return value
+
+
+# A time with its offset from UTC, as ISO 8601 writes it.
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
 
 
 class Input(BaseModel):

@@ -7,10 +7,20 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
-from commerce_core.api.schemas import INT32_MAX, CursorList, CursorQuery, Input, LongText, Output, ShortText, Text
+from commerce_core.api.schemas import (
+    INT32_MAX,
+    CursorList,
+    CursorQuery,
+    Input,
+    LongText,
+    Moment,
+    Output,
+    ShortText,
+    Text,
+)
 from commerce_core.money import Money
 from commerce_core.orders.models import Order, OrderEvent
 from commerce_core.orders.schemas import (
@@ -36,8 +46,8 @@ class AdminOrderQuery(CursorQuery):
     number: Text | None = Field(default=None, max_length=40)
     sku: Text | None = Field(default=None, max_length=200, description="Orders with a line of it.")
     variant_id: UUID | None = Field(default=None, description="Orders with a line of it.")
-    created_from: AwareDatetime | None = Field(default=None, description="Placed then or later.")
-    created_to: AwareDatetime | None = Field(default=None, description="Placed before then.")
+    created_from: Moment | None = Field(default=None, description="Placed then or later.")
+    created_to: Moment | None = Field(default=None, description="Placed before then.")
 
 
 class OrderEventOut(Output):

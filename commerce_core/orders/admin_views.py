@@ -121,7 +121,7 @@ def create_fulfillment(request: Any, body: FulfillmentIn) -> FulfillmentOut:
     )
     shown = FulfillmentOut.of(made)
     after = {**states_of(order), "fulfillment": shown.model_dump(mode="json")}
-    request.audit("order.fulfil", f"order:{order.id}", before=before, after=after)
+    request.audit("order.fulfill", f"order:{order.id}", before=before, after=after)
     return shown
 
 

@@ -50,7 +50,7 @@ class RefundIn(Input):
         ge=0,
         le=INT64_MAX,
         description="In minor units: this much, in place of what was paid for the lines.",
-        examples=[None],
+        examples=[1500],
     )
     shipping: int = Field(
         default=0,

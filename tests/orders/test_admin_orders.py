@@ -249,3 +249,9 @@ def test_guessing_numbers_is_stopped(client: TestApp) -> None:
     body = {"number": "AAAAA-AAAAA", "email": "ada@example.com"}
     statuses = [client.post_json(f"{API}/orders/lookup", body, status="*").status_int for _ in range(12)]
     assert statuses == [404] * 10 + [429] * 2
+
+
+@pytest.mark.parametrize("moment", ["0.5", "1700000000", "2026-11-21T10:00:00", "yesterday"])
+def test_a_time_is_written_out_with_its_offset(staff: TestApp, moment: str) -> None:
+    problem = staff.get("/api/v1/admin/orders", {"created_to": moment}, status=422).json
+    assert [error["field"] for error in problem["errors"]] == ["created_to"]

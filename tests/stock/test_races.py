@@ -203,22 +203,22 @@ def test_an_order_that_is_being_paid_is_not_expired(
     assert_stock_adds_up(engine)
 
 
-def test_an_order_that_is_cancelled_first_takes_its_stock_again_when_paid(
+def test_an_order_that_lapses_first_takes_its_stock_again_when_paid(
     engine: Engine, clock: StoppedClock, race: Race, held: UUID
 ) -> None:
     order_id = placed(engine, clock, held)
 
-    def cancel(session: Session) -> None:
+    def lapse(session: Session) -> None:
         order = lock_order(session, order_id)
         assert order is not None
-        cancel_order(session, order, now=clock.now())
+        cancel_order(session, order, now=clock.now(), reason="expired")
 
     def pay(session: Session) -> None:
         order = lock_order(session, order_id)
         assert order is not None
         assert mark_paid(session, order, now=clock.now())
 
-    race.run(cancel, pay)
+    race.run(lapse, pay)
     assert race.error is None
     with Session(engine) as session:
         level = session.query(StockLevel).one()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -77,8 +78,9 @@ class Shop:
 
     def end(self) -> None:
         for process in self.seen:
-            if alive(process):
-                process.kill()
+            with suppress(psutil.NoSuchProcess):
+                if alive(process):
+                    process.kill()
         self.process.wait()
 
 
