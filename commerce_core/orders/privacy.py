@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict
 from commerce_core.carts.service import discard_cart, lock_cart
-from commerce_core.orders.models import Order
+from commerce_core.orders.models import Fulfillment, Order
 
 GONE = "Deleted"
 _CUSTOMER = {"email": "deleted@deleted.invalid", "name": GONE, "phone": None}
@@ -46,7 +46,16 @@ def forget_customer(session: Session, owner: str, *, now: datetime) -> None:
         order.customer = None if order.customer is None else dict(_CUSTOMER)
         order.shipping_address = _reduced(order.shipping_address)
         order.billing_address = _reduced(order.billing_address)
-        order.note = None
+        order.note = order.staff_note = None
+        if order.cancel_reason == "expired":
+            # Should it be paid yet, there is nowhere to send it: the money goes back.
+            order.cancel_reason = "cancelled"
+    # A carrier tells who knows the number where the parcel went.
+    session.execute(
+        update(Fulfillment)
+        .where(Fulfillment.order_id.in_([order.id for order in orders]))
+        .values(tracking_number=None, tracking_url=None)
+    )
     session.flush()
     discard_cart(session, owner, now=now)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from commerce_core.accounts.models import User
 from commerce_core.accounts.permissions import Permission
+from commerce_core.accounts.users import keep_user
 from commerce_core.api.endpoints import api_view
 from commerce_core.api.problems import InvalidInput, NotFound
 from commerce_core.api.schemas import cursor_list_of
@@ -50,8 +51,9 @@ from commerce_core.stock.service import HoldNotActive
 def create_order(request: Any, body: OrderIn) -> OrderOut:
     """Turn a hold or your cart into an order, exactly once. Pay it before `expires_at`."""
     provider = None if body.payment is None else payments.provider(request.registry, body.payment.provider)
+    user = None if request.actor is None else keep_user(request.db, request.actor.user_id)
     details = placing.OrderDetails(
-        customer=_customer(request, body),
+        customer=_customer(request, body, user),
         shipping_address=_snapshot(body.shipping_address),
         billing_address=_snapshot(body.billing_address),
         note=body.note,
@@ -83,6 +85,7 @@ def merge_cart(request: Any) -> MergedCart:
     """Sent with X-Cart-Token and signed in: that guest's cart, holds and orders become yours. Safe to repeat."""
     if request.guest_owner is None:
         raise InvalidInput.field("X-Cart-Token", "missing", "is required")
+    keep_user(request.db, request.actor.user_id)
     report = adopt_guest(
         request.db,
         guest_owner=request.guest_owner,
@@ -153,8 +156,10 @@ def look_up_order(request: Any, body: LookupIn) -> OrderOut:
 def cancel_order(request: Any) -> OrderOut:
     """Cancel an order that has not been paid; its stock goes back on sale at once."""
     order = visible_order(request, lock=True)
+    before = {"status": order.status}
     service.cancel_order(request.db, order, now=request.now, actor=request.owner)
     payments.cancel_open_payments(request.db, order)
+    request.audit_for(order.owner, "order.cancel", f"order:{order.id}", before=before, after={"status": order.status})
     return present(request, order)
 
 
@@ -181,11 +186,10 @@ def visible_order(request: Any, *, lock: bool = False) -> Order:
     raise NotFound("There is no such order.")
 
 
-def _customer(request: Any, body: OrderIn) -> dict[str, Any] | None:
+def _customer(request: Any, body: OrderIn, user: User | None) -> dict[str, Any] | None:
     """Who buys: as given, or who is signed in. Raises InvalidInput where it must be known and is not."""
     if body.customer is not None or not (body.cart or request.settings.orders.require_customer):
         return _snapshot(body.customer)
-    user = None if request.actor is None else request.db.get(User, request.actor.user_id)
     if user is None or not user.name:
         raise InvalidInput.field("customer", "missing", "is required")
     return Customer(email=user.email, name=user.name, phone=user.phone).model_dump()

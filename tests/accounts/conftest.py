@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 from support.people import EMAIL, PASSWORD, Person, another_device
+from support.till import Till
+from webtest import TestApp
 
 from commerce_core.accounts.users import create_user
 from commerce_core.database import transaction
@@ -30,3 +32,8 @@ def make_person(application: Any, engine: Engine) -> Callable[..., Person]:
 def code_for(mails: Callable[..., list[ReceivedMail]]) -> Callable[[str], str]:
     """The code in the last mail to an address."""
     return lambda to: str(mails(to)[-1].context["token"])
+
+
+@pytest.fixture
+def till(application: Any, staff: TestApp) -> Till:
+    return Till(application, staff)

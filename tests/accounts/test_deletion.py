@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -10,10 +11,13 @@ import pytest
 from sqlalchemy import Engine, text, update
 from support.people import EMAIL, PASSWORD, Person, log_in, post
 from support.problems import assert_problem
+from support.processes import wait_until, waiting_for_a_lock
+from support.till import ADMIN, Till, states
 from webtest import TestApp
 
 from commerce_core.orders.models import Order
-from commerce_core.testing import ReceivedMail, assert_stock_adds_up, concurrently
+from commerce_core.payments.sweep import carry_out_refunds, expire_orders
+from commerce_core.testing import ReceivedMail, StoppedClock, assert_stock_adds_up, concurrently
 
 Make = Callable[..., Person]
 ADDRESS = {
@@ -69,6 +73,64 @@ def test_nothing_that_says_who_it_was_stays(
     assert (kept["shipping_address"]["country"], kept["billing_address"]["region"]) == ("GB", "Greater London")
     assert (kept["total"], kept["lines"]) == (placed["total"], placed["lines"])
     assert kept["customer"]["name"] == "Deleted"
+
+
+def test_orders_and_parcels_say_nothing_of_it_either(
+    make_person: Make, make_variant: Callable[..., UUID], engine: Engine, till: Till
+) -> None:
+    person = make_person()
+    placed = order(person.client, make_variant())
+    till.pay(placed)
+    till.fulfil(placed, carrier="DHL", tracking_number="JJD-4711", tracking_url="https://dhl.example/JJD-4711")
+    till.staff.patch_json(f"{ADMIN}/{placed['id']}", {"staff_note": "his neighbour takes parcels"})
+    post(person.client, "me/delete", 204, current_password=PASSWORD)
+    kept = till.show(placed)
+    assert kept["staff_note"] is None
+    (parcel,) = kept["fulfillments"]
+    assert (parcel["carrier"], parcel["tracking_number"], parcel["tracking_url"]) == ("DHL", None, None)
+
+
+def test_an_order_that_had_lapsed_is_not_sent_to_nobody_but_refunded(
+    application: Any,
+    make_person: Make,
+    make_variant: Callable[..., UUID],
+    engine: Engine,
+    till: Till,
+    clock: StoppedClock,
+) -> None:
+    person = make_person()
+    placed = order(person.client, make_variant())
+    clock.tick(hours=1)
+    expire_orders(engine, now=clock.now())
+    post(person.client, "me/delete", 204, current_password=PASSWORD)
+    till.pay(placed)
+    carry_out_refunds(engine, application.registry)
+    assert states(till.show(placed)) == ("cancelled", "refunded", "unfulfilled")
+    assert_stock_adds_up(engine)
+
+
+@pytest.mark.parametrize("what", ["orders from a hold", "takes a guest's orders"])
+def test_who_is_leaving_at_this_moment_gets_no_order_any_more(
+    application: Any, client: TestApp, make_person: Make, make_variant: Callable[..., UUID], engine: Engine, what: str
+) -> None:
+    """The request was let in before the account was deleted, and would be overlooked."""
+    person = make_person()
+    buyer = TestApp(application, extra_environ={"HTTP_X_CART_TOKEN": "a-guest-of-these-tests"})
+    order(buyer, make_variant())
+    buyer.authorization = person.client.authorization
+    hold = person.client.post_json("/api/v1/holds", {"variant_id": str(make_variant()), "quantity": 1}).json
+    body = {"hold_id": hold["id"], "customer": {"email": EMAIL, "name": "Ada Lovelace"}}
+    path = "/api/v1/orders" if what == "orders from a hold" else "/api/v1/cart/merge"
+    with engine.connect() as blocker:
+        transaction = blocker.begin()
+        blocker.execute(text("UPDATE users SET is_active = false, deleted_at = now(), password_hash = NULL"))
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(buyer.post_json, path, body if path.endswith("orders") else {}, status="*")
+            wait_until(lambda: waiting_for_a_lock(engine) or asked.done())
+            transaction.commit()
+        assert asked.result().status_code == 401
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM orders WHERE owner LIKE 'user:%'")) == 0
 
 
 def test_every_way_in_is_closed_and_the_address_is_free_again(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
+from sqlalchemy import Engine, text
 
 from commerce_core.child_process import tied
 from commerce_core.testing import WEBHOOK_SECRET
@@ -162,3 +163,9 @@ def cmdline(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+def waiting_for_a_lock(engine: Engine) -> bool:
+    """Whether somebody in the database is waiting for somebody else."""
+    with engine.connect() as connection:
+        return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
