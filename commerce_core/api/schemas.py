@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -45,8 +46,14 @@ def _is_written_out(value: Any) -> Any:
     return value
 
 
+def _has_a_year(value: datetime) -> datetime:
+    if not 1 < value.year < 9999:  # in UTC it might be in none that there is
+        raise PydanticCustomError("datetime_out_of_range", "must be a year between 2 and 9998")
+    return value
+
+
 # A time with its offset from UTC, as ISO 8601 writes it.
-Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out), AfterValidator(_has_a_year)]
 
 
 class Input(BaseModel):

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 from support.people import EMAIL, Person, another_device, post
 from support.problems import assert_problem
-from support.processes import wait_until
+from support.processes import wait_until, waiting_for_a_lock
 from webtest import TestApp
 
 from commerce_core.testing import SignedIn, StoppedClock, concurrently, count_sql
@@ -95,7 +95,8 @@ def test_a_token_expires_when_its_maker_says_so(
     application: Any, sign_in: Callable[..., SignedIn], clock: StoppedClock
 ) -> None:
     staff = sign_in("staff").client
-    staff.post_json(TOKENS, {"device_name": "x", "expires_at": iso(clock)}, status=422)
+    for refused in (iso(clock), "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"):
+        staff.post_json(TOKENS, {"device_name": "x", "expires_at": refused}, status=422)
     answer = staff.post_json(TOKENS, {"device_name": "x", "expires_at": iso(clock, hours=1)}, status=201)
     client = with_token(application, answer)
     client.get("/api/v1/auth/me")
@@ -179,8 +180,3 @@ def test_who_has_just_left_gets_no_name_again(
     assert results == [401]
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT name FROM users")) == "Ada"
-
-
-def waiting_for_a_lock(engine: Engine) -> bool:
-    with engine.connect() as connection:
-        return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
