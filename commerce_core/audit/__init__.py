@@ -9,11 +9,12 @@ from __future__ import annotations
 from pyramid.config import Configurator
 
 from commerce_core.api import API_PREFIX
-from commerce_core.audit.requests import audit
+from commerce_core.audit.requests import audit, audit_for
 
 
 def includeme(config: Configurator) -> None:
     config.add_request_method(audit, "audit")
+    config.add_request_method(audit_for, "audit_for")
     config.add_request_method(lambda request: False, "is_audited", reify=True)
     config.add_route("admin_audit_log", f"{API_PREFIX}/admin/audit-log")
     config.scan(".views")

@@ -20,3 +20,11 @@ def audit(request: Any, action: str, subject: str, *, before: Any = None, after:
         now=request.now,
     )
     request.is_audited = True
+
+
+def audit_for(
+    request: Any, owner: str | None, action: str, subject: str, *, before: Any = None, after: Any = None
+) -> None:
+    """Record it where staff do to somebody else's (of this `owner`) what everybody may do to their own."""
+    if request.actor is not None and request.actor.role != "customer" and owner != request.owner:
+        audit(request, action, subject, before=before, after=after)

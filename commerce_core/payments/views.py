@@ -28,7 +28,10 @@ def create_payment(request: Any, body: PaymentChoice) -> PaymentStarted:
     """Start to pay an order, or go on with the payment that is open."""
     provider = service.provider(request.registry, body.provider)
     order = visible_order(request, lock=True)
+    before = {"payment_status": order.payment_status}
     payment = service.start_payment(request.db, order, provider.code, now=request.now)
+    after = {"payment_status": order.payment_status, "payment": payment.id}
+    request.audit_for(order.owner, "order.start-payment", f"order:{order.id}", before=before, after=after)
     return PaymentStarted(payment=PaymentOut.of(payment, request.locale), client_data=provider.client_data(payment))
 
 

@@ -115,7 +115,9 @@ def release_hold(request: Any) -> None:
     """Give the units back at once. Releasing a released hold changes nothing."""
     hold = _hold(request, lock=True)
     if hold.state != "released":
+        before = {"state": hold.state}
         service.release_hold(request.db, hold, now=request.now, actor=request.owner)
+        request.audit_for(hold.owner, "hold.release", f"hold:{hold.id}", before=before, after={"state": hold.state})
 
 
 @api_view(
@@ -129,6 +131,7 @@ def extend_hold(request: Any) -> HoldOut:
     """Start the hold's time anew. Only while it lasts, and only so many times."""
     settings = request.settings.stock
     hold = _hold(request, lock=True)
+    before = {"expires_at": hold.expires_at}
     service.extend_hold(
         request.db,
         hold,
@@ -136,6 +139,8 @@ def extend_hold(request: Any) -> HoldOut:
         max_extensions=settings.max_extensions,
         now=request.now,
     )
+    after = {"expires_at": hold.expires_at}
+    request.audit_for(hold.owner, "hold.extend", f"hold:{hold.id}", before=before, after=after)
     return HoldOut.of(hold, request.now)
 
 

@@ -38,6 +38,34 @@ def test_what_fails_is_not_listed(
     assert sign_in("admin").client.get(LOG).json["data"] == []
 
 
+def test_what_staff_do_with_anothers_order_or_hold_is_listed_and_what_they_do_with_their_own_is_not(
+    client: TestApp, staff: TestApp, sign_in: Callable[..., SignedIn], make_variant: Callable[..., UUID]
+) -> None:
+    variant_id = make_variant()
+    customer = sign_in().client
+
+    def act(owner: TestApp, actor: TestApp) -> None:
+        wanted = {"variant_id": str(variant_id), "quantity": 1}
+        hold = owner.post_json("/api/v1/holds", wanted).json
+        actor.post(f"/api/v1/holds/{hold['id']}/extend")
+        actor.delete(f"/api/v1/holds/{hold['id']}")
+        hold = owner.post_json("/api/v1/holds", wanted).json
+        order = owner.post_json("/api/v1/orders", {"hold_id": hold["id"]}).json
+        actor.post_json(f"/api/v1/orders/{order['id']}/payments", {"provider": "manual"})
+        actor.post(f"/api/v1/orders/{order['id']}/cancel")
+
+    act(staff, staff)
+    act(customer, customer)
+    act(client, client)
+    act(client, customer)  # a guest's without a token, by its id
+    admin = sign_in("admin").client
+    assert admin.get(LOG).json["data"] == []
+    act(customer, staff)
+    log = admin.get(LOG).json["data"]
+    assert [entry["action"] for entry in log] == ["order.cancel", "order.start-payment", "hold.release", "hold.extend"]
+    assert (log[0]["before"], log[0]["after"]) == ({"status": "pending"}, {"status": "cancelled"})
+
+
 def test_staff_may_not_read_it(staff: TestApp) -> None:
     assert staff.get(LOG, status=403).json["type"] == "/problems/forbidden"
 
