@@ -98,8 +98,7 @@ def add_line(
     article = articles_of(session, [variant_id], now=now).get(variant_id)
     if article is None or not article.is_for_sale:
         raise UnknownVariant(variant_id)
-    if cart.currency not in (None, article.currency):
-        raise CurrencyMismatch(f"The cart is in {cart.currency}.", currency=cart.currency)
+    _check_currency(cart, article)
     line = next((line for line in cart.lines if line.variant_id == variant_id), None)
     if line is None:
         if len(cart.lines) >= settings.max_lines:
@@ -120,12 +119,13 @@ def change_line(
 ) -> CartLine:
     """Set the quantity of a line of the cart (locked), and accept its price of now.
 
-    Raises NotFound, UnknownVariant, InvalidInput (too many for one line), OutOfStock.
+    Raises NotFound, UnknownVariant, CurrencyMismatch, InvalidInput (too many for one line), OutOfStock.
     """
     line = line_of(cart, line_id)
     article = articles_of(session, [line.variant_id], now=now)[line.variant_id]
     if not article.is_for_sale:
         raise UnknownVariant(line.variant_id)
+    _check_currency(cart, article)
     _set_quantity(session, cart, line, quantity, article, settings=settings, now=now)
     return line
 
@@ -183,6 +183,11 @@ def line_of(cart: Cart, line_id: UUID) -> CartLine:
         if line.id == line_id:
             return line
     raise NotFound("There is no such line in your cart.")
+
+
+def _check_currency(cart: Cart, article: Article) -> None:
+    if cart.currency not in (None, article.currency):
+        raise CurrencyMismatch(f"The cart is in {cart.currency}.", currency=cart.currency)
 
 
 def _set_quantity(

@@ -68,7 +68,7 @@ def add_line(request: Any, body: LineIn) -> CartOut:
     permission=Permission.CART,
     body=LineChange,
     returns=CartOut,
-    problems=(OutOfStock, UnknownVariant, AmountTooLarge, NotFound),
+    problems=(OutOfStock, UnknownVariant, service.CurrencyMismatch, AmountTooLarge, NotFound),
 )
 def change_line(request: Any, body: LineChange) -> CartOut:
     """Set a line's quantity, and accept its price of now."""
@@ -157,7 +157,8 @@ def present(request: Any, cart: Cart, *, accepted: CartLine | None = None, token
     """The cart as it is shown. The line that was just `accepted` is at its price of now."""
     session, now = request.db, request.now
     priced = price_cart(session, request.registry.pricing, cart, buyer=request.buyer, now=now)
-    if accepted is not None and priced.quote is not None:
+    # Staff may have taken it off sale since it was accepted.
+    if accepted is not None and priced.quote is not None and accepted not in priced.left_out:
         accepted.unit_price = priced.quote.line(accepted.id).unit_amount
         session.flush()
     articles = queries.articles_of(session, {line.variant_id for line in cart.lines}, now=now)

@@ -181,6 +181,19 @@ def test_a_cart_is_in_one_currency(guest: TestApp, make_variant: MakeVariant) ->
     assert (problem["type"], problem["currency"]) == ("/problems/currency-mismatch", "USD")
 
 
+def test_a_line_whose_currency_has_changed_can_only_be_removed(
+    guest: TestApp, make_variant: MakeVariant, engine: Engine
+) -> None:
+    variants = [make_variant(), make_variant()]
+    line = add(guest, variants[0]).json["lines"][0]
+    add(guest, variants[1])
+    with transaction(engine) as session:
+        session.get_one(Variant, variants[0]).currency = "EUR"
+    path = f"{CART}/lines/{line['id']}"
+    assert guest.patch_json(path, {"quantity": 2}, status=409).json["type"] == "/problems/currency-mismatch"
+    assert [left["variant_id"] for left in guest.delete(path).json["lines"]] == [str(variants[1])]
+
+
 @pytest.mark.commerce(settings={"carts.max_lines": "2", "carts.max_quantity_per_line": "5"})
 def test_a_cart_has_limits(guest: TestApp, make_variant: MakeVariant) -> None:
     first = make_variant()
