@@ -118,6 +118,8 @@ def read_attribute(cell: str) -> Any:
             raise CellError("not_an_attribute", "must be a text, a number, true, false, or a list of texts")
     if any(len(part) > 500 for part in texts):
         raise CellError("too_long", "must be at most 500 characters")
+    if any("\x00" in part for part in texts):  # JSON can say so without holding it
+        raise CellError("nul_character", "must not contain the NUL character")
     return value
 
 

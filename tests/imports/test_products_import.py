@@ -158,6 +158,8 @@ def test_a_dry_run_says_the_same_and_changes_nothing(send: Send, engine: Engine,
         ({"attribute:color": "json:null"}, "attribute:color", "not_an_attribute"),
         ({"attribute:color": "json:[1]"}, "attribute:color", "not_an_attribute"),
         ({"attribute:color": "json:[[[["}, "attribute:color", "not_json"),
+        ({"attribute:color": r'json:"a\u0000b"'}, "attribute:color", "nul_character"),
+        ({"variant_attribute:size": r'json:["\u0000"]'}, "variant_attribute:size", "nul_character"),
         ({"variant_attribute:size": "x" * 501}, "variant_attribute:size", "too_long"),
     ],
 )
