@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, selectinload
@@ -41,6 +41,7 @@ UNMATCHED_PATIENCE = timedelta(hours=1)
 UNMATCHED_DELAYS = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))
 
 MANUAL = ManualProvider.code
+_LOCK_REFERENCE = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _TAKEN = ("paid", "refunded")
 _PAID = ("paid", "partially_refunded", "refunded")
 
@@ -302,9 +303,14 @@ _EFFECTS = {
 
 
 def _payment_by_reference(session: Session, order: Order, provider_code: str, reference: str | None) -> Payment | None:
-    """The order's payment that the provider calls so. Raises PaymentReferenceUsed if it is another order's."""
+    """The order's payment that the provider calls so. Raises PaymentReferenceUsed if it is another order's.
+
+    Keeps others from using the reference until the transaction ends.
+    """
     if reference is None:
         return None
+    # Two orders may be told to be paid by the same payment at once.
+    session.execute(_LOCK_REFERENCE, {"name": f"payment:{provider_code}:{reference}"})
     payment = session.scalar(
         select(Payment).where(Payment.provider == provider_code, Payment.provider_reference == reference)
     )

@@ -316,6 +316,19 @@ def test_a_payment_cannot_pay_two_orders(
     assert_stock_adds_up(engine)
 
 
+def test_a_payment_that_is_told_of_two_orders_at_once_pays_one(
+    application: Any, client: TestApp, order: Callable[..., Any], engine: Engine
+) -> None:
+    def tell(order_id: str, reference: str) -> Callable[[], str]:
+        event = {"event_id": f"{reference} for {order_id}", "reference": reference}
+        return lambda: str(webhook(TestApp(application), order_id, **event).json["state"])
+
+    for attempt in range(5):
+        told = concurrently([tell(order()["id"], f"transfer {attempt}") for _ in range(2)])
+        assert sorted(map(str, told)) == ["dead", "processed"]
+    assert_stock_adds_up(engine)
+
+
 def test_staff_may_try_an_event_again(
     client: TestApp, staff: TestApp, order: Callable[..., Any], engine: Engine
 ) -> None:
