@@ -147,7 +147,11 @@ def _check_place(session: Session, category: Category | None, parent_id: UUID) -
 
 
 def _check_heir(session: Session, kind: type[Any], group: Any, heir_id: UUID) -> None:
-    if heir_id == group.id or session.get(kind, heir_id) is None:
+    # Locked, so that it is not deleted before it has inherited.
+    heir = (
+        None if heir_id == group.id else session.get(kind, heir_id, with_for_update={"read": True, "key_share": True})
+    )
+    if heir is None:
         raise InvalidInput.field("reassign_to", "unknown", f"there is no other {kind.__tablename__} with this id")
     if kind is Category:
         if group.id in session.scalars(_ABOVE, {"id": heir_id}).all():

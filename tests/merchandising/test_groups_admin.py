@@ -105,6 +105,15 @@ def test_a_product_is_never_in_a_category_that_is_gone(staff: TestApp, add: Add)
         assert (made.status_code, gone.status_code) in {(201, 409), (422, 204)}
 
 
+def test_nobody_inherits_who_is_deleted_at_the_same_time(staff: TestApp, add: Add) -> None:
+    for attempt in range(8):
+        brand, heir = (add("brands", slug=f"{slug}-{attempt}", name="B") for slug in ("brand", "heir"))
+        add("products", slug=f"p{attempt}", name="P", brand_id=brand["id"])
+        paths = (f"brands/{brand['id']}?reassign_to={heir['id']}", f"brands/{heir['id']}")
+        answers = concurrently([lambda path=path: delete(staff, path, status="*").status_code for path in paths])
+        assert answers in ([204, 409], [422, 204])
+
+
 def test_brands(application: Any, staff: TestApp, client: TestApp, add: Add) -> None:
     told: list[ProductChanged] = []
     application.registry.bus.subscribe(ProductChanged, told.append)
