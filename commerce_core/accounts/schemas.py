@@ -12,7 +12,17 @@ from commerce_core.accounts.models import ApiToken, User
 from commerce_core.accounts.passwords import LONGEST, SHORTEST
 from commerce_core.accounts.permissions import PERMISSIONS_OF_ROLE, Permission
 from commerce_core.accounts.tokens import Actor
-from commerce_core.api.schemas import CursorList, CursorQuery, Input, Moment, Output, ShortText
+from commerce_core.api.schemas import (
+    NO_EMAIL,
+    NO_PHONE,
+    CursorList,
+    CursorQuery,
+    Input,
+    Moment,
+    Output,
+    ShortText,
+    hint,
+)
 from commerce_core.carts.schemas import CartMerge
 
 Role = Literal["customer", "staff", "admin"]
@@ -23,9 +33,12 @@ _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 EmailAddress = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=254, pattern=rf"^{_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})+$"),
+    hint(NO_EMAIL),
     Field(examples=["ada@example.com"]),
 ]
-Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^[0-9+()./ -]+$")]
+Phone = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^[0-9+()./ -]+$"), hint(NO_PHONE)
+]
 # Passwords are taken as they are: not stripped.
 NewPassword = Annotated[
     str,

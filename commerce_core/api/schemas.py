@@ -18,6 +18,9 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -38,6 +41,25 @@ def _no_nul(value: str) -> str:
 Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_no_nul)]
 ShortText = Annotated[Text, Field(min_length=1, max_length=200)]
 LongText = Annotated[Text, Field(min_length=1, max_length=2_000)]
+
+
+def hint(message: str) -> WrapValidator:
+    """Say `message` of a text that has not the field's pattern: few people read patterns."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            if error.errors()[0]["type"] != "string_pattern_mismatch":
+                raise
+            raise PydanticCustomError("string_pattern_mismatch", message) from None
+
+    return WrapValidator(validate)
+
+
+NO_COUNTRY = "must be two capital letters (ISO 3166-1), such as DE"
+NO_EMAIL = "must be an e-mail address, such as ada@example.com"
+NO_PHONE = "may hold digits, blanks and + ( ) . / - only"
 
 
 def _is_written_out(value: Any) -> Any:

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from commerce_core.api.schemas import INT32_MAX, Input, Output, Query, ShortText, Text
+from commerce_core.api.schemas import INT32_MAX, NO_COUNTRY, Input, Output, Query, ShortText, Text, hint
 from commerce_core.carts.merging import MergeReport
 from commerce_core.money import Money
 from commerce_core.pricing.basket import Destination
@@ -17,7 +17,11 @@ from commerce_core.pricing.quote import Quote
 
 Quantity = Annotated[int, Field(ge=1, le=INT32_MAX)]
 # Without a blank or a slash, so that it can stand in an address.
-CouponCode = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9._~-]{1,64}$")]
+CouponCode = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9._~-]{1,64}$"),
+    hint("must be 1 to 64 letters, digits and . _ ~ -"),
+]
 LineProblem = Literal["price_changed", "not_for_sale", "out_of_stock", "hold_lapsed"]
 CapReason = Literal["not_for_sale", "other_currency", "out_of_stock", "max_quantity_per_line", "max_lines"]
 
@@ -38,7 +42,7 @@ class CouponIn(Input):
 class QuoteQuery(Query):
     """Where it goes, as far as is known: tax and shipping depend on it."""
 
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), hint(NO_COUNTRY)] | None = Field(
         default=None, description="ISO 3166-1 alpha-2.", examples=["DE"]
     )
     region: ShortText | None = Field(default=None, description="Only with a country.")

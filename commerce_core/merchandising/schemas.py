@@ -14,7 +14,7 @@ import orjson
 from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 from pydantic_core import PydanticCustomError
 
-from commerce_core.api.schemas import CursorList, CursorQuery, Input, Output, Query, ShortText, Text
+from commerce_core.api.schemas import CursorList, CursorQuery, Input, Output, Query, ShortText, Text, hint
 from commerce_core.catalog.models import Brand, Category, Product, Variant
 from commerce_core.money import is_currency
 from commerce_core.stock.models import StockLevel
@@ -75,12 +75,24 @@ def check_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 Slug = Annotated[
-    str, Field(min_length=1, max_length=120, pattern=SLUG_PATTERN, examples=["canvas-tote"]), AfterValidator(check_slug)
+    str,
+    Field(min_length=1, max_length=120, pattern=SLUG_PATTERN, examples=["canvas-tote"]),
+    hint("must be small letters, digits and single hyphens, such as canvas-tote"),
+    AfterValidator(check_slug),
 ]
 Sku = Annotated[Text, Field(min_length=1, max_length=100, examples=["TEE-RED-M"]), AfterValidator(check_sku)]
 Amount = Annotated[int, Field(ge=0, le=MOST_AMOUNT, examples=[2999])]
-CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["USD"]), AfterValidator(check_currency)]
-TaxClass = Annotated[str, Field(max_length=50, pattern=TAX_CLASS_PATTERN, examples=["standard"])]
+CurrencyCode = Annotated[
+    str,
+    Field(pattern=r"^[A-Z]{3}$", examples=["USD"]),
+    hint("must be three capital letters (ISO 4217), such as USD"),
+    AfterValidator(check_currency),
+]
+TaxClass = Annotated[
+    str,
+    Field(max_length=50, pattern=TAX_CLASS_PATTERN, examples=["standard"]),
+    hint("must begin with a small letter or digit; then also _ and -"),
+]
 Description = Annotated[Text, Field(max_length=20_000)]
 Position = Annotated[int, Field(ge=0, le=1_000_000)]
 Popularity = Annotated[int, Field(ge=0, le=1_000_000_000)]

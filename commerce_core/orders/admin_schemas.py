@@ -20,6 +20,7 @@ from commerce_core.api.schemas import (
     Output,
     ShortText,
     Text,
+    hint,
 )
 from commerce_core.money import Money
 from commerce_core.orders.models import Order, OrderEvent
@@ -34,7 +35,9 @@ from commerce_core.orders.schemas import (
 
 # Nothing that a browser would run when it is clicked.
 WebAddress = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=2_000, pattern=r"^https?://[^\s\x00]+$")
+    str,
+    StringConstraints(strip_whitespace=True, max_length=2_000, pattern=r"^https?://[^\s\x00]+$"),
+    hint("must begin with https:// or http:// and hold no blanks"),
 ]
 
 

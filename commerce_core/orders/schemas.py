@@ -10,7 +10,20 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from commerce_core.api.schemas import INT64_MAX, CursorList, CursorQuery, Input, LongText, Output, ShortText, Text
+from commerce_core.api.schemas import (
+    INT64_MAX,
+    NO_COUNTRY,
+    NO_EMAIL,
+    NO_PHONE,
+    CursorList,
+    CursorQuery,
+    Input,
+    LongText,
+    Output,
+    ShortText,
+    Text,
+    hint,
+)
 from commerce_core.money import Money
 from commerce_core.orders.models import Fulfillment, Order, OrderLine
 
@@ -20,10 +33,14 @@ FulfillmentStatus = Literal["unfulfilled", "partial", "fulfilled", "returned"]
 
 # Not made of Text: a pattern that comes after a validator is left out of the JSON schema.
 Email = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$")
+    str,
+    StringConstraints(strip_whitespace=True, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$"),
+    hint(NO_EMAIL),
 ]
-Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^[0-9+()./ -]+$")]
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Phone = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^[0-9+()./ -]+$"), hint(NO_PHONE)
+]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), hint(NO_COUNTRY)]
 
 
 class Customer(Input):

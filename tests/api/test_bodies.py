@@ -53,7 +53,41 @@ def test_json_may_be_called_json_in_several_ways(send: Callable[..., Response], 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"null", b"1", b"true"])
 def test_a_body_that_is_no_object_is_invalid(send: Callable[..., Response], body: bytes) -> None:
     problem = assert_problem(send("POST", HOLDS, body), 422, "invalid-input")
-    assert [error["field"] for error in problem["errors"]] == ["body"]
+    assert [(error["field"], error["message"]) for error in problem["errors"]] == [
+        ("body", "Input should be an object")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "message"),
+    [
+        (
+            "/auth/password-reset",
+            {"email": "ada"},
+            "email",
+            "must be an e-mail address, such as ada@example.com",
+        ),
+        ("/cart/coupons", {"code": "A/B"}, "code", "must be 1 to 64 letters, digits and . _ ~ -"),
+        (
+            "/orders",
+            {"cart": True, "shipping_address": {"name": "A", "line1": "1", "city": "B", "country": "Germany"}},
+            "shipping_address.country",
+            "must be two capital letters (ISO 3166-1), such as DE",
+        ),
+        (
+            "/orders",
+            {"cart": True, "customer": {"email": "ada@example.com", "name": " "}},
+            "customer.name",
+            "String should have at least 1 character",
+        ),
+    ],
+    ids=["an address", "a code", "a country", "an empty text"],
+)
+def test_who_sends_a_wrong_text_is_told_in_words_what_it_should_be(
+    send: Callable[..., Response], path: str, body: dict[str, object], field: str, message: str
+) -> None:
+    problem = assert_problem(send("POST", "/api/v1" + path, json.dumps(body).encode()), 422, "invalid-input")
+    assert [(error["field"], error["message"]) for error in problem["errors"]] == [(field, message)]
 
 
 def test_every_field_at_fault_is_named(send: Callable[..., Response]) -> None:
