@@ -45,6 +45,7 @@ def list_users(request: Any, query: UserQuery) -> Any:
     body=UserCreateIn,
     returns=AdminUserOut,
     status=201,
+    located=True,
     problems=(users.EmailTaken,),
 )
 def create_user(request: Any, body: UserCreateIn) -> AdminUserOut:

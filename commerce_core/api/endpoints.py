@@ -21,6 +21,7 @@ from uuid import UUID
 import orjson
 import venusian
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from pyramid.config import Configurator
 from pyramid.response import Response
 
@@ -59,6 +60,7 @@ class Endpoint:
     audited: bool = False
     limit: str | None = "default"
     versioned: bool = False
+    located: bool = False
     upload: str | None = None
     produces: str = "application/json"
     problems: tuple[type[Problem], ...] = field(default=())
@@ -84,6 +86,7 @@ def api_view(
     audited: bool | None = None,
     limit: str | None = "default",
     versioned: bool = False,
+    located: bool = False,
     upload: str | None = None,
     produces: str = "application/json",
     problems: tuple[type[Problem], ...] = (),
@@ -95,8 +98,9 @@ def api_view(
     and is no GET must call `request.audit`, unless `audited` is False. `limit` is the rate limit that a request counts
     for, one of the settings `limits.*`, or None for none.
 
-    What is `versioned` answers with its `version` as the ETag (with its Location, too, when it is new), and is changed
-    with `If-Match` only: see preconditions.py. With `upload`, a media type, the body is received into a file: see
+    What is `versioned` answers with its `version` as the ETag, and is changed with `If-Match` only: see
+    preconditions.py. What is new and `located`, as is all that is versioned, can be read at this address and its id:
+    that is its Location. With `upload`, a media type, the body is received into a file: see
     uploads.py. `produces` names an answer that is not JSON.
     """
 
@@ -116,6 +120,7 @@ def api_view(
             audited=request_method != "GET" and permission not in CUSTOMER if audited is None else audited,
             limit=limit,
             versioned=versioned,
+            located=located or (versioned and status == 201),
             upload=upload,
             produces=produces,
             problems=problems,
@@ -166,7 +171,7 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
         if endpoint.body is not None:
             arguments.append(validated(endpoint.body, read_json(request)))
         if endpoint.query is not None:
-            arguments.append(validated(endpoint.query, read_query(request)))
+            arguments.append(validated(endpoint.query, read_query(request), whole="query"))
         elif request.environ.get("QUERY_STRING"):
             unknown = read_query(request)
             raise InvalidInput([_unknown(name) for name in unknown])
@@ -197,7 +202,7 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
 def present(endpoint: Endpoint, request: Any, result: Any) -> Response:
     """The response for what an endpoint's function returned."""
     if isinstance(result, Response):
-        return result
+        return labelled(endpoint, request, result) if endpoint.located else result
     if result is None:
         return Response(status=204)
     response = labelled(endpoint, request, json_response(render(result), endpoint.status))
@@ -212,11 +217,12 @@ def present(endpoint: Endpoint, request: Any, result: Any) -> Response:
 
 
 def labelled(endpoint: Endpoint, request: Any, response: Response) -> Response:
-    """The response of a `versioned` endpoint with its ETag, and where to find what is new."""
-    if endpoint.versioned:
+    """The response with the ETag of what is `versioned`, and with where to find what is new."""
+    if endpoint.versioned or endpoint.located:
         shown = orjson.loads(response.body)
-        response.headers["ETag"] = etag_of(shown["version"])
-        if endpoint.status == 201:
+        if endpoint.versioned:
+            response.headers["ETag"] = etag_of(shown["version"])
+        if endpoint.located:
             response.headers["Location"] = f"{request.path}/{shown['id']}"
     return response
 
@@ -263,7 +269,7 @@ def read_json(request: Any) -> Any:
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
-        raise UnsupportedMediaType(f"Send application/json, not {media_type or 'a body without a type'}.")
+        raise UnsupportedMediaType(f"Send application/json, not {media_type or 'a body without a Content-Type'}.")
     try:
         return orjson.loads(request.raw_body)
     except orjson.JSONDecodeError as error:
@@ -297,21 +303,33 @@ def read_query(request: Any) -> dict[str, Any]:
     return parsed
 
 
-def validated(schema: type[BaseModel], data: Any) -> Any:
-    """`data` as a `schema`. Raises InvalidInput with every field at fault."""
+def validated(schema: type[BaseModel], data: Any, whole: str = "body") -> Any:
+    """`data` as a `schema`. Raises InvalidInput with every field at fault; `whole` is the name of all of it."""
     try:
         return schema.model_validate(data)
     except ValidationError as error:
         raise InvalidInput(
             [
                 {
-                    "field": ".".join(str(part) for part in detail["loc"]) or "body",
+                    "field": ".".join(str(part) for part in detail["loc"]) or whole,
                     "code": detail["type"],
-                    "message": detail["msg"],
+                    "message": _message(detail),
                 }
-                for detail in error.errors(include_url=False, include_context=False, include_input=False)
+                for detail in error.errors(include_url=False, include_input=False)
             ]
         ) from None
+
+
+def _message(detail: ErrorDetails) -> str:
+    """pydantic's own, except where it speaks of Python."""
+    if detail["type"] == "model_type":
+        return "Input should be an object"
+    context = detail.get("ctx", {})
+    if context.get("field_type") == "Value":  # a text whose length is looked at after a validator of ours
+        few = detail["type"] == "too_short"
+        limit = f"at least {context['min_length']}" if few else f"at most {context['max_length']}"
+        return f"String should have {limit} character{'' if limit.endswith(' 1') else 's'}"
+    return detail["msg"]
 
 
 def path_id(request: Any, name: str = "id") -> UUID:

@@ -123,13 +123,18 @@ def _parameters(endpoint: Endpoint, path: str, schemas: Schemas) -> list[Json]:
         found += schemas.query_parameters(endpoint.query)
     headers = {
         "IdempotencyKey": takes_idempotency_key(endpoint),
-        "CartToken": endpoint.permission in GUEST - {Permission.PUBLIC},
+        "CartToken": endpoint.permission in GUEST - {Permission.PUBLIC} or takes_over_cart(endpoint, schemas),
         "AcceptLanguage": endpoint.returns is not None and schemas.mentions(endpoint.returns, "Money"),
         "IfNoneMatch": endpoint.cached,
         "IfMatch": endpoint.needs_if_match,
         "RequestID": True,
     }
     return found + [parts.ref("parameters", name) for name, wanted in headers.items() if wanted]
+
+
+def takes_over_cart(endpoint: Endpoint, schemas: Schemas) -> bool:
+    """Whether what a guest had becomes the user's."""
+    return endpoint.returns is not None and schemas.mentions(endpoint.returns, "CartMerge")
 
 
 def takes_idempotency_key(endpoint: Endpoint) -> bool:
@@ -147,7 +152,9 @@ def _responses(endpoint: Endpoint, path: str, schemas: Schemas) -> Json:
         success = {"description": "The file.", "content": {endpoint.produces: {"schema": {"type": "string"}}}}
     responses = {str(endpoint.status): success}
     if endpoint.versioned and endpoint.returns is not None:
-        headers += ["ETag", "Location"] if endpoint.status == 201 else ["ETag"]
+        headers += ["ETag"]
+    if endpoint.located:
+        headers += ["Location"]
     if endpoint.cached:
         headers += ["ETag", "Cache-Control"]
         responses["304"] = {"description": "Nothing has changed since the answer with this ETag."}

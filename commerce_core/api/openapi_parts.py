@@ -29,8 +29,9 @@ PARAMETERS: Json = {
     "CartToken": {
         "name": "X-Cart-Token",
         "in": "header",
-        "description": "Whose holds and orders these are, for a guest: any secret that the client has chosen. Not "
-        "looked at when there is a bearer token.",
+        "description": "Whose cart, holds and orders these are, for a guest: the token of the cart, or any secret that "
+        "the client has chosen. Who is signed in, or is signing in, takes over what was the guest's where the answer "
+        "has `cart_merge`; elsewhere it is not looked at beside a bearer token.",
         "schema": {"type": "string", "minLength": 16, "maxLength": 256, "examples": ["guest-3f9a1c5e7b2d4860"]},
     },
     "AcceptLanguage": {

@@ -13,7 +13,7 @@ _MEMBERS = {"type", "title", "status", "detail", "instance"}
 
 
 class Problem(Exception):
-    """Something that the client is told about. `extra` members are added to the body as they are."""
+    """It is our fault, and in our log. Tell us the `instance`, which names the request there."""
 
     slug: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Something went wrong on our side"
@@ -22,6 +22,7 @@ class Problem(Exception):
     example: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, detail: str | None = None, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        """`extra` members are added to the body as they are."""
         assert not extra.keys() & _MEMBERS, f"{extra} would replace members that every problem has"
         super().__init__(detail or self.title)
         self.detail = detail or self.title
@@ -136,10 +137,10 @@ class BodyTooLarge(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """The body must be JSON, and say so: `Content-Type: application/json`."""
+    """The body must be what `detail` names, mostly JSON, and say so: `Content-Type: application/json`."""
 
     slug = "unsupported-media-type"
-    title = "The body must be JSON"
+    title = "The body is of another kind than asked for"
     status = 415
 
 

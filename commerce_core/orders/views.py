@@ -35,6 +35,7 @@ from commerce_core.stock.service import HoldNotActive
     body=OrderIn,
     returns=OrderOut,
     status=201,
+    located=True,
     problems=(
         placing.HoldAlreadyConverted,
         HoldNotActive,

@@ -37,6 +37,7 @@ from commerce_core.stock.schemas import (
     body=HoldIn,
     returns=HoldOut,
     status=201,
+    located=True,
     keyed=False,  # the hold desk stores the key in the statement that takes the stock
     limit="hold",
     problems=(service.OutOfStock, service.UnknownVariant, IdempotencyKeyReused),

@@ -47,6 +47,15 @@ def test_a_repeat_gets_the_same_answer_and_says_so(client: TestApp, hold: Holder
     assert rows(engine, "orders") == 1
 
 
+def test_what_is_new_says_where_it_is_also_to_a_repeat(client: TestApp, make_variant: Callable[..., UUID]) -> None:
+    body = {"variant_id": str(make_variant()), "quantity": 1}
+    holds = [client.post_json("/api/v1/holds", body, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    orders = [order(client, holds[0].json["id"], "l") for _ in range(2)]
+    for made, again in (holds, orders):
+        assert made.headers["Location"] == again.headers["Location"]
+        assert client.get(made.headers["Location"].replace("http://localhost", "")).json["id"] == made.json["id"]
+
+
 def test_a_hold_is_placed_once(client: TestApp, make_variant: Callable[..., UUID], engine: Engine) -> None:
     body = {"variant_id": str(make_variant()), "quantity": 1}
     first, again = (client.post_json("/api/v1/holds", body, headers={"Idempotency-Key": "k"}) for _ in range(2))

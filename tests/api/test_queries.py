@@ -53,6 +53,11 @@ def test_a_list_without_parameters_refuses_them_too(send: Callable[..., Response
     assert_problem(send("GET", "/api/v1/brands?page=1"), 422, "invalid-input")
 
 
+def test_parameters_that_do_not_go_together_are_a_fault_of_the_query(send: Callable[..., Response]) -> None:
+    problem = assert_problem(send("GET", "/api/v1/cart/quote?region=CA"), 422, "invalid-input")
+    assert [error["field"] for error in problem["errors"]] == ["query"]
+
+
 def test_two_hundred_parameters_are_too_many(send: Callable[..., Response]) -> None:
     query = "&".join(f"attributes[a{number}]=1" for number in range(200))
     assert_problem(send("GET", f"{PRODUCTS}?{query}"), 400, "malformed-request")

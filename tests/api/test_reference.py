@@ -35,6 +35,20 @@ def test_the_document_in_docs_is_up_to_date(application: Any) -> None:
     assert stored == openapi_bytes(application.registry), "run `make docs`"
 
 
+def test_what_is_new_and_has_an_address_says_it(document: Any) -> None:
+    for path, method, operation in operations(document):
+        made = operation["responses"].get("201")
+        if made and method == "post" and "get" in document["paths"].get(f"{path}/{{id}}", {}):
+            assert "Location" in made["headers"], path
+
+
+def test_signing_in_takes_the_cart_token(document: Any) -> None:
+    for path in ("/auth/login", "/auth/register/confirm", "/cart/merge", "/cart/lines"):
+        assert {"$ref": "#/components/parameters/CartToken"} in document["paths"][f"/api/v1{path}"]["post"][
+            "parameters"
+        ]
+
+
 def test_the_command_needs_no_database(application: Any, tmp_path: Path) -> None:
     config = tmp_path / "shop.ini"
     config.write_text(
