@@ -7,7 +7,7 @@ transaction; flushes, never commits. Lock order: the order first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -79,7 +79,7 @@ def refund_order(
             "That is more than is left of the shipping.", refundable=refundable_shipping(session, order)
         )
     priced = {back.line.id: line_share(order, back.line, back.quantity) for back in wish.lines}
-    amount = (sum(priced.values()) if wish.amount is None else wish.amount) + wish.shipping
+    amount = (_due_for(order, payment, priced.values()) if wish.amount is None else wish.amount) + wish.shipping
     _claim(payment, amount)
     # The states of a cancelled order follow its units, so those come first.
     taken = take_units_back(session, order, wish.lines, now=now, actor=actor, reason=wish.reason) if wish.lines else {}
@@ -165,6 +165,14 @@ def line_share(order: Order, line: OrderLine, quantity: int) -> int:
     """What is paid for the next `quantity` units to be refunded of a line: in all, exactly what is paid for it."""
     paid, before = line_paid(order, line), line.refunded_quantity
     return paid * (before + quantity) // line.quantity - paid * before // line.quantity
+
+
+def _due_for(order: Order, payment: Payment | None, shares: Iterable[int]) -> int:
+    """What goes back for lines with these shares. Where the total was rounded down, the last ones come to less."""
+    due = sum(shares)
+    rounded_off = max(0, sum(line_paid(order, line) for line in order.lines) - order.total)
+    left = 0 if payment is None else payment.amount - payment.refund_total
+    return max(min(due, left), due - rounded_off)
 
 
 def refundable_shipping(session: Session, order: Order) -> int:

@@ -14,6 +14,8 @@ from webtest import TestApp
 
 from commerce_core.orders.models import Order, OrderLine
 from commerce_core.payments.refunds import line_paid
+from commerce_core.pricing.quote import Stage
+from commerce_core.pricing.rules import PriceRule
 from commerce_core.testing import SignedIn, assert_stock_adds_up, concurrently
 
 MakeVariant = Callable[..., UUID]
@@ -102,6 +104,21 @@ def test_units_refunded_one_by_one_come_to_exactly_what_was_paid_with_tax_includ
         assert line.tax_total > 0
         assert line_paid(order, line) == 7 * 333
     assert sum(till.refund(bought, 1)["amount"]["amount"] for _ in range(7)) == 7 * 333
+
+
+def test_where_the_total_was_rounded_down_the_last_units_come_to_what_is_left(
+    application: Any, till: Till, make_variant: MakeVariant
+) -> None:
+    registry = application.registry
+    registry.pricing = registry.pricing.with_rule(
+        PriceRule(
+            code="cash", source="test", stage=Stage.ROUND, label="Cash", apply=lambda quote: quote.round_total(-2)
+        )
+    )
+    bought = till.buy({make_variant(price_amount=1_001): 2, make_variant(price_amount=1_001): 1})
+    first, second = (till.refund(bought, *quantities)["amount"]["amount"] for quantities in ((2, 0), (0, 1)))
+    assert (first, second) == (2_002, 999)
+    assert states(till.show(bought)) == ("cancelled", "refunded", "unfulfilled")
 
 
 def test_an_amount_is_refunded_without_touching_the_units(
