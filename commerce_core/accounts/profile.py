@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete
+from sqlalchemy import delete, func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from commerce_core.accounts.codes import CodeNotValid, hash_of, link, new_code
-from commerce_core.accounts.models import User, Verification
+from commerce_core.accounts.models import Registration, User, Verification
 from commerce_core.accounts.recovery import forget_codes
 from commerce_core.accounts.tokens import revoke_tokens
 from commerce_core.accounts.users import find_user, lock_user, refuse_last_admin
@@ -88,6 +88,8 @@ def anonymise_user(session: Session, user: User, *, now: datetime) -> None:
     refuse_last_admin(session, user, role=user.role, is_active=False)
     forget_mails_to(session, user.email)
     forget_codes(session, user.id)
+    # Somebody may have tried to register the address once more.
+    session.execute(delete(Registration).where(func.lower(Registration.email) == func.lower(user.email)))
     revoke_tokens(session, user.id, now=now)
     # Stored answers hold names and addresses.
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.actor == f"user:{user.id}"))
