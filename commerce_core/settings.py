@@ -369,7 +369,8 @@ def _describe(detail: Any) -> str:
     path = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
         return f"{path}: is required" if "." in path else f"{path}.url: is required"
-    return f"{path}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[0].lower()}{message[1:]}"
 
 
 def _placeholder_secrets(settings: CoreSettings) -> list[str]:

@@ -31,11 +31,13 @@ def test_every_problem_is_reported_at_once_with_suggestions() -> None:
                 "stok.hold_seconds": "60",
                 "stock.max_extensions": "many",
                 "orders.payment_seconds": "0",
+                "limits.login": "ten",
                 "nonsense": "1",
             },
             environ={},
         )
     assert caught.value.problems == [
+        "limits.login: write it as 10/minute; 50/hour, or off",
         "nonsense: unknown setting",
         "orders.payment_seconds: input should be greater than or equal to 1",
         "sqlalchemy.url: is required",

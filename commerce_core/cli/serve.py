@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from commerce_core.cli.shop import existing_config_argument
 from commerce_core.cli.supervisor import (
     TICK_SECONDS,
     Child,
@@ -34,7 +35,7 @@ SLOW_START_SECONDS = 20.0
 
 
 @click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@existing_config_argument
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
 @click.option(
     "--port",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,12 @@ from commerce_core.settings import CoreSettings
 
 config_argument: Callable[[Any], Any] = click.argument(
     "config", type=click.Path(dir_okay=False), default="development.ini", envvar="COMMERCE_CONFIG"
+)
+existing_config_argument: Callable[[Any], Any] = click.argument(
+    "config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default="development.ini",
+    envvar="COMMERCE_CONFIG",
 )
 
 

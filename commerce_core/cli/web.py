@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from commerce_core.cli.shop import existing_config_argument
+
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 6543
 # The threads mostly wait for the database; its connection pool sets the pace.
@@ -21,7 +23,7 @@ PORT_PATIENCE_SECONDS = 3.0
 
 
 @click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@existing_config_argument
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")

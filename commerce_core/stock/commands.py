@@ -11,7 +11,7 @@ from commerce_core.cli.shop import config_argument, open_shop
 
 @click.group()
 def stock() -> None:
-    """Verify the stock, or sweep lapsed holds."""
+    """Verify, import or export the stock, or sweep lapsed holds."""
 
 
 @stock.command()

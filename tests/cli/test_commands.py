@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
@@ -29,6 +30,18 @@ def run(engine: Engine, database_url: str, tmp_path: Path) -> Run:
     lines = ["[app:main]", "use = egg:commerce-core", "commerce.environment = development", "log.level = error"]
     ini.write_text("\n".join([*lines, f"sqlalchemy.url = {database_url.replace('%', '%%')}", ""]))
     return lambda *arguments: CliRunner().invoke(main, [*arguments, str(ini)], catch_exceptions=False)
+
+
+def commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield from commands(command) if isinstance(command, click.Group) else [command]
+
+
+def test_every_command_finds_its_configuration_in_the_same_places() -> None:
+    for command in commands(main):
+        for argument in command.params:
+            if argument.name == "config":
+                assert (argument.default, argument.envvar) == ("development.ini", "COMMERCE_CONFIG"), command.name
 
 
 def test_stock_verify_says_that_all_is_well(run: Run, make_variant: Callable[..., UUID]) -> None:
