@@ -211,7 +211,7 @@ def _tag(endpoint: Endpoint) -> str:
 def _room(endpoint: Endpoint) -> str:
     """The package whose views declare it: `commerce_core.stock`."""
     module: str = endpoint.function.__module__
-    return module.removesuffix(".views")
+    return module.rpartition(".")[0]
 
 
 def _explanation(endpoint: Endpoint) -> tuple[str, str]:

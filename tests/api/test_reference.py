@@ -42,6 +42,13 @@ def test_what_is_new_and_has_an_address_says_it(document: Any) -> None:
             assert "Location" in made["headers"], path
 
 
+def test_operations_stand_under_their_room_whichever_of_its_files_they_are_in(document: Any) -> None:
+    tags = {path: operation["tags"] for path, _, operation in operations(document)}
+    assert tags["/api/v1/auth/me"] == tags["/api/v1/admin/users"] == tags["/api/v1/auth/login"] == ["Accounts"]
+    assert tags["/api/v1/admin/refunds"] == ["Payments"]
+    assert not [tag["name"] for tag in document["tags"] if "views" in tag["name"]]
+
+
 def test_signing_in_takes_the_cart_token(document: Any) -> None:
     for path in ("/auth/login", "/auth/register/confirm", "/cart/merge", "/cart/lines"):
         assert {"$ref": "#/components/parameters/CartToken"} in document["paths"][f"/api/v1{path}"]["post"][
