@@ -60,7 +60,8 @@ def check_nul(value: str) -> str:
 
 
 def check_url(url: str) -> str:
-    if not re.match(r"https?://[^\s/]|/(?!/)", url) or not url.isprintable() or " " in url:
+    # To a browser, a backslash is a slash, and two of those lead to another site.
+    if not re.match(r"https?://[^\s/\\]|/(?![/\\])", url) or not url.isprintable() or " " in url:
         raise PydanticCustomError("not_a_url", "must begin with https://, http:// or a single /")
     return url
 

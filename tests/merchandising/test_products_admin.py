@@ -126,6 +126,7 @@ def test_null_empties_only_what_may_be_empty(staff: TestApp, add: Add) -> None:
         {"attributes": {str(number): 1 for number in range(51)}},
         {"images": [{"url": "javascript:alert(1)"}]},
         {"images": [{"url": "//evil.example/x.png"}]},
+        {"images": [{"url": "/\\evil.example/x.png"}]},
         {"images": [{"url": "/a.png"}] * 21},
         {"tax_class": "Not A Class"},
         {"popularity": -1},
