@@ -119,6 +119,8 @@ def cancel_paid_order(
 
     Its units go back to the stock, unless they are not to be restocked. Raises WrongOrderState.
     """
+    if order.status == "cancelled":
+        raise WrongOrderState("The order is cancelled already.", state=order.status)
     if order.status != "processing" or order.fulfillment_status != "unfulfilled":
         raise WrongOrderState(
             f"The order is {order.status} and {order.fulfillment_status}; refund its lines instead.",

@@ -190,6 +190,8 @@ def test_a_free_order_can_be_cancelled_and_owes_nothing(till: Till, make_variant
     assert (refund["amount"]["amount"], refund["status"], refund["provider"]) == (0, "succeeded", None)
     till.staff.post_json(f"{ADMIN}/{placed['id']}/cancel", {})
     assert (states(till.show(placed))[0], till.level(variant_id)) == ("cancelled", (2, 0))
+    again = till.staff.post_json(f"{ADMIN}/{placed['id']}/cancel", {}, status=409)
+    assert again.json["detail"] == "The order is cancelled already."  # and no advice to refund it
     assert_stock_adds_up(engine)
 
 
