@@ -54,6 +54,13 @@ class PaymentReferenceUsed(Conflict):
     example: ClassVar[dict[str, Any]] = {"order_id": "01932c07-209c-7e3a-b6f4-5d2a8c9e1f70"}
 
 
+class EventIdReused(Conflict):
+    """An event with this id came before and said something else, so this one is not believed. Each needs its own id."""
+
+    slug = "event-id-reused"
+    title = "The event's id was used before for something else"
+
+
 class WrongEventState(Conflict):
     """Only an event that is unmatched or dead can be tried again; the state of this one is `state`."""
 

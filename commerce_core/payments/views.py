@@ -48,7 +48,7 @@ def _verify_manual(request: Any) -> None:
     returns=WebhookReceipt,
     keyed=False,  # the event's own id is the key
     limit="webhook",
-    problems=(InvalidSignature,),
+    problems=(InvalidSignature, service.EventIdReused),
 )
 def manual_webhook(request: Any, body: ManualEventIn) -> WebhookReceipt:
     """The manual provider says that an order was paid, or that its payment failed. Safe to deliver many times.
@@ -56,8 +56,11 @@ def manual_webhook(request: Any, body: ManualEventIn) -> WebhookReceipt:
     Signed with the header `X-Webhook-Signature: sha256=...`, the HMAC-SHA256 of the raw body in hexadecimal, with the
     secret `payments.manual_webhook_secret`.
     """
-    event = service.provider(request.registry, "manual").read(body)
+    provider = service.provider(request.registry, "manual")
+    event = provider.read(body)
     row, duplicate = service.receive_event(request.db, event, request.raw_body, now=request.now)
+    if duplicate and provider.read(row.payload) != event:
+        raise service.EventIdReused(f"The event {event.event_id!r} was received before with another content.")
     return WebhookReceipt.model_construct(
         event_id=row.event_id, state=row.state, order_id=row.order_id, duplicate=duplicate
     )

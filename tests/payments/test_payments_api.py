@@ -72,6 +72,17 @@ def test_a_paid_webhook_sells_the_stock_and_its_repeat_changes_nothing(
     assert_stock_adds_up(engine)
 
 
+def test_an_event_id_that_is_used_for_something_else_is_refused_and_not_swallowed(
+    client: TestApp, order: Callable[..., Any]
+) -> None:
+    first, second = order(), order()
+    assert webhook(client, first["id"], "failed").json["state"] == "processed"
+    for order_id, status in ((second["id"], "failed"), (first["id"], "paid")):
+        refused = webhook(client, order_id, status)
+        assert (refused.status_int, refused.json["type"]) == (409, "/problems/event-id-reused")
+    assert webhook(client, first["id"], "failed").json["duplicate"] is True
+
+
 def test_fifty_deliveries_of_one_event_have_one_effect(
     application: Any, client: TestApp, order: Callable[..., Any], engine: Engine
 ) -> None:
