@@ -5,6 +5,9 @@ from commerce_core.api.models import IdempotencyKey
 from commerce_core.audit.models import AuditEntry
 from commerce_core.carts.models import Cart, CartLine
 from commerce_core.catalog.models import Brand, Category, Product, Variant
+from commerce_core.jobs.models import Job, JobBatch, JobMessage, PeriodicJob
+from commerce_core.orders.models import Order, OrderAdjustment, OrderEvent, OrderLine
+from commerce_core.payments.models import Payment, Refund, WebhookEvent
 from commerce_core.mail.models import Mail
 from commerce_core.orders.models import (
     Fulfillment,
@@ -29,11 +32,15 @@ __all__ = [
     "Hold",
     "IdempotencyKey",
     "Mail",
+    "Job",
+    "JobBatch",
+    "JobMessage",
     "Order",
     "OrderAdjustment",
     "OrderEvent",
     "OrderLine",
     "Payment",
+    "PeriodicJob",
     "Product",
     "Refund",
     "RefundLine",

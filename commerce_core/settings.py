@@ -268,6 +268,16 @@ class SchedulerSettings(Section):
     interval_seconds: float = Field(default=2.0, gt=0)
 
 
+class JobSettings(Section):
+    """`jobs.*`: workers, and how long finished jobs are kept."""
+
+    workers: int = Field(default=2, ge=1, le=64)
+    max_jobs: int = Field(default=5_000, ge=0, description="A worker process is replaced after so many; 0: never.")
+    max_memory_mb: int = Field(default=512, ge=0)
+    stop_seconds: float = Field(default=15.0, gt=0)
+    keep_done_hours: int = Field(default=72, ge=1)
+
+
 class LogSettings(Section):
     """`log.*`: JSON lines for machines, or readable ones for a terminal."""
 
@@ -293,6 +303,7 @@ class CoreSettings(Section):
     limits: LimitSettings = LimitSettings()
     redis: RedisSettings = RedisSettings()
     imports: ImportSettings = ImportSettings()
+    jobs: JobSettings = JobSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     log: LogSettings = LogSettings()
 

@@ -25,6 +25,8 @@ class Permission(StrEnum):
     USER_READ = "user:read"
     USER_MANAGE = "user:manage"
     AUDIT_READ = "audit:read"
+    JOB_READ = "job:read"
+    JOB_MANAGE = "job:manage"
 
 
 GUEST = frozenset({Permission.PUBLIC, Permission.HOLD_CREATE, Permission.CART, Permission.ORDER_CREATE})
@@ -40,6 +42,8 @@ STAFF = CUSTOMER | {
     Permission.CATALOG_READ_ALL,
     Permission.CATALOG_WRITE,
     Permission.USER_READ,
+    Permission.JOB_READ,
+    Permission.JOB_MANAGE,
 }
 ADMIN = frozenset(Permission)
 

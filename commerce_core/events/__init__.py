@@ -136,6 +136,16 @@ class WebhookReceived(Event):
     order_id: UUID | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobDied(Event):
+    """A job has failed for good. `subject` is what it was about, as `order:<id>`."""
+
+    job_id: UUID
+    name: str
+    error: str
+    subject: str | None
+
+
 Subscriber = Callable[[Any], None]
 
 
@@ -205,6 +215,7 @@ _LOGGERS = {
     RefundSucceeded: "commerce.payment",
     RefundFailed: "commerce.payment",
     WebhookReceived: "commerce.payment",
+    JobDied: "commerce.job",
 }
 
 

@@ -1,0 +1,63 @@
+"""Jobs: what is to be done later, durably. Rows in PostgreSQL, carried by Huey, run by `commerce worker`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
+from sqlalchemy.engine import make_url
+
+from commerce_core.api import API_PREFIX
+from commerce_core.jobs.carrier import Courier, PostgresCourier, RedisCourier, attach
+from commerce_core.jobs.kinds import JobKind, Periodic
+from commerce_core.jobs.models import QUEUES
+
+
+def add_job(config: Configurator, kind: JobKind) -> None:
+    """Directive: let workers run this kind of job. Its name must be unique."""
+    jobs = config.registry.jobs
+    if kind.name in jobs:
+        raise ConfigurationError(f"two jobs are called {kind.name!r}")
+    if kind.queue not in QUEUES:
+        raise ConfigurationError(
+            f"the job {kind.name!r} names no queue, but {kind.queue!r}; there are {', '.join(QUEUES)}"
+        )
+    jobs[kind.name] = kind
+
+
+def add_periodic_job(config: Configurator, kind: JobKind, *, every: timedelta) -> None:
+    """Directive: let this kind of job, which takes no arguments, be done again and again."""
+    add_job(config, kind)
+    kind.plain({})
+    config.registry.periodic_jobs.append(Periodic(kind, every))
+
+
+def includeme(config: Configurator) -> None:
+    config.registry.jobs = {}
+    config.registry.periodic_jobs = []
+    config.add_directive("add_job", add_job)
+    config.add_directive("add_periodic_job", add_periodic_job)
+    attach(config.registry.engine, _courier(config))
+    config.add_route("admin_jobs", f"{API_PREFIX}/admin/jobs")
+    config.add_route("admin_jobs_stats", f"{API_PREFIX}/admin/jobs/stats")
+    config.add_route("admin_jobs_retry", f"{API_PREFIX}/admin/jobs/retry")
+    config.add_route("admin_job", f"{API_PREFIX}/admin/jobs/{{id}}")
+    config.add_route("admin_job_retry", f"{API_PREFIX}/admin/jobs/{{id}}/retry")
+    config.add_route("admin_job_resolve", f"{API_PREFIX}/admin/jobs/{{id}}/resolve")
+    config.add_route("admin_job_ignore", f"{API_PREFIX}/admin/jobs/{{id}}/ignore")
+    config.add_route("admin_job_cancel", f"{API_PREFIX}/admin/jobs/{{id}}/cancel")
+    config.add_route("admin_job_assign", f"{API_PREFIX}/admin/jobs/{{id}}/assign")
+    config.add_route("admin_batch", f"{API_PREFIX}/admin/batches/{{id}}")
+    config.scan(".views")
+
+
+def _courier(config: Configurator) -> Courier:
+    """Redis carries where it is configured, PostgreSQL where it is not."""
+    import redis
+
+    settings = config.registry.settings_object
+    if settings.redis.url is not None:
+        return RedisCourier(redis.Redis.from_url(settings.redis.url))
+    url = make_url(config.registry.database_url).set(drivername="postgresql")
+    return PostgresCourier(url.render_as_string(hide_password=False))
