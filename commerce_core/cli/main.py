@@ -14,7 +14,9 @@ import click
 COMMANDS = {
     "serve": "commerce_core.cli.serve:serve",
     "web": "commerce_core.cli.web:web",
-    "scheduler": "commerce_core.cli.scheduler:scheduler",
+    "worker": "commerce_core.jobs.commands:worker",
+    "scheduler": "commerce_core.jobs.commands:scheduler",
+    "jobs": "commerce_core.jobs.commands:jobs",
     "db": "commerce_core.cli.db:db",
     "demo": "commerce_core.demo.commands:demo",
     "catalogue": "commerce_core.imports.commands:catalogue",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from commerce_core.api import API_PREFIX
-from commerce_core.jobs.carrier import Courier, PostgresCourier, RedisCourier, attach
-from commerce_core.jobs.kinds import JobKind, Periodic
+from commerce_core.jobs.carrier import LISTEN_SECONDS, Courier, PostgresCourier, RedisCourier, attach
+from commerce_core.jobs.kinds import JobKind, Periodic, Watched
 from commerce_core.jobs.models import QUEUES
 
 
@@ -33,11 +35,23 @@ def add_periodic_job(config: Configurator, kind: JobKind, *, every: timedelta) -
     config.registry.periodic_jobs.append(Periodic(kind, every))
 
 
+def add_watched_job(config: Configurator, kind: JobKind, *, is_due: Callable[[Session, datetime], bool]) -> None:
+    """Directive: let this kind of job, which takes no arguments, be done as soon as `is_due(session, now)` says so.
+
+    It is asked about twice a second, by one process: let it be one query that an index answers.
+    """
+    add_job(config, kind)
+    kind.plain({})
+    config.registry.watched_jobs.append(Watched(kind, is_due))
+
+
 def includeme(config: Configurator) -> None:
     config.registry.jobs = {}
     config.registry.periodic_jobs = []
+    config.registry.watched_jobs = []
     config.add_directive("add_job", add_job)
     config.add_directive("add_periodic_job", add_periodic_job)
+    config.add_directive("add_watched_job", add_watched_job)
     attach(config.registry.engine, _courier(config))
     config.add_route("admin_jobs", f"{API_PREFIX}/admin/jobs")
     config.add_route("admin_jobs_stats", f"{API_PREFIX}/admin/jobs/stats")
@@ -58,6 +72,13 @@ def _courier(config: Configurator) -> Courier:
 
     settings = config.registry.settings_object
     if settings.redis.url is not None:
-        return RedisCourier(redis.Redis.from_url(settings.redis.url))
+        # A worker waits for a message longer than anybody should for an answer.
+        return RedisCourier(
+            redis.Redis.from_url(
+                settings.redis.url,
+                socket_connect_timeout=settings.redis.connect_timeout_ms / 1000,
+                socket_timeout=LISTEN_SECONDS + settings.redis.timeout_ms / 1000,
+            )
+        )
     url = make_url(config.registry.database_url).set(drivername="postgresql")
     return PostgresCourier(url.render_as_string(hide_password=False))

@@ -1,6 +1,7 @@
 """Huey, as the carrier: it brings the ids of jobs that may run to the workers, quickly and in order of priority.
 
-Nothing depends on its memory. A message that is lost is sent again by the feeder; one that comes twice finds its job taken.
+Nothing depends on its memory: a message that is lost is sent again by the feeder, one that comes twice finds its job
+taken.
 A message is the id of a job and nothing else, so whoever can write to Redis cannot make a worker run code.
 """
 
@@ -151,7 +152,8 @@ class PostgresQueues(PostgresStorage):  # type: ignore[misc]
         self._turns = turns(queues)
 
     def _dequeue(self) -> bytes | None:
-        for self.name in next(self._turns):
+        for queue in next(self._turns):
+            self.name = queue
             data: bytes | None = super()._dequeue()
             if data is not None:
                 return data
@@ -179,7 +181,7 @@ class RedisCourier:
             _log.warning("jobs not carried; the feeder will", count=len(jobs), error=first_line(error))
 
     def size(self, queue: str) -> int:
-        size: int = self._client.zcard(_key(queue))  # type: ignore[assignment]
+        size: int = self._client.zcard(_key(queue))
         return size
 
     def storage(self, queues: Sequence[str]) -> BaseStorage:

@@ -5,8 +5,7 @@ Any number of processes may feed; one does, round by round.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,13 +16,14 @@ from sqlalchemy.orm import Session
 
 from commerce_core.jobs import service, statements
 from commerce_core.jobs.carrier import Courier, courier_of
-from commerce_core.jobs.kinds import Periodic
+from commerce_core.jobs.kinds import Periodic, Watched
 from commerce_core.jobs.models import QUEUES, PeriodicJob
 from commerce_core.log import first_line
 
 _log = structlog.get_logger("commerce.job")
 _TRY_TO_LEAD = text("SELECT pg_try_advisory_xact_lock(hashtext('commerce.jobs.feeder'))")
 AT_A_TIME = 1_000
+ROUND_SECONDS = 0.5
 # A worker that has shown no sign of life for so long is taken for dead. It beats six times as often.
 SILENCE = timedelta(seconds=30)
 # The carrier is empty, and what it was given this long ago still waits: it has lost it.
@@ -32,13 +32,12 @@ LOST_AFTER = timedelta(seconds=2)
 FORGOTTEN_AFTER = timedelta(minutes=10)
 
 
-@dataclass
 class Feeder:
-    """Feeds the carrier of an engine."""
+    """Feeds the carrier of a shop."""
 
-    registry: Any
-    engine: Engine
-    periodic: Iterable[Periodic] = field(default_factory=tuple)
+    def __init__(self, registry: Any) -> None:
+        self.registry = registry
+        self.engine: Engine = registry.engine
 
     def feed(self, now: datetime) -> int:
         """One round; how many jobs were recovered, enqueued or carried. Does nothing while another process feeds."""
@@ -47,7 +46,8 @@ class Feeder:
             if not session.scalar(_TRY_TO_LEAD):
                 return 0
             done = service.recover_lost(session, self.registry.jobs, silent_since=now - SILENCE, now=now)
-            done += sum(self._enqueue_periodic(session, periodic, now) for periodic in self.periodic)
+            done += sum(self._enqueue_periodic(session, periodic, now) for periodic in self.registry.periodic_jobs)
+            done += sum(self._enqueue_watched(session, watched, now) for watched in self.registry.watched_jobs)
             return done + sum(self._carry(session, queue, now) for queue in QUEUES)
 
     def _carry(self, session: Session, queue: str, now: datetime) -> int:
@@ -64,6 +64,11 @@ class Feeder:
             courier.hand_over(session, [(row.id, row.queue, row.priority) for row in due])
         return len(due)
 
+    def _enqueue_watched(self, session: Session, watched: Watched, now: datetime) -> int:
+        if not watched.is_due(session, now):
+            return 0
+        return int(watched.kind.enqueue(session, now=now, unique_key=f"watched:{watched.kind.name}") is not None)
+
     def _enqueue_periodic(self, session: Session, periodic: Periodic, now: datetime) -> int:
         name = periodic.kind.name
         session.execute(
@@ -78,3 +83,15 @@ class Feeder:
             return 0
         row.next_run_at = periodic.next_after(now)
         return int(periodic.kind.enqueue(session, now=now, unique_key=f"periodic:{name}") is not None)
+
+
+def feed_for_ever(feeder: Feeder, *, wait: Callable[[float], object], stopped: Callable[[], bool]) -> None:
+    """Feed, round by round, until stopped. A round that fails (the database is away, say) is logged and tried again."""
+    while not stopped():
+        try:
+            done = feeder.feed(feeder.registry.clock.now())
+        except Exception as error:
+            _log.warning("feeding failed", error=first_line(error))
+            done = 0
+        if done < AT_A_TIME:
+            wait(ROUND_SECONDS)

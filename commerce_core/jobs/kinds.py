@@ -6,8 +6,8 @@
     deliver.enqueue(session, mail_id=mail.id, now=now)      # runs if, and after, the session commits
 
 A job may run twice: when its worker is killed after the effect and before the last commit. What it does through
-`context.session` is exempt from that: it is committed together with the mark that the job is done. Everything else should
-be done so that twice is as good as once.
+`context.session` is exempt from that: it is committed together with the mark that the job is done. Everything else
+should be done so that twice is as good as once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -94,7 +94,7 @@ class JobKind:
     retry: Sequence[float]
     timeout: float
     rate: RateLimit | None
-    arguments: type[Any] = field(repr=False)
+    arguments: type[BaseModel] = field(repr=False)
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """`given` as the function's annotations have it. Raises InvalidArguments."""
@@ -154,19 +154,19 @@ def job(
     return decorate
 
 
-def _model_of(name: str, function: Callable[..., Any]) -> type[Any]:
+def _model_of(name: str, function: Callable[..., Any]) -> type[BaseModel]:
     """A model of the function's parameters after the first."""
     _, *parameters = inspect.signature(function, eval_str=True).parameters.values()
     fields: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.annotation is parameter.empty:
             raise TypeError(f"the job {name}: parameter {parameter.name!r} needs an annotation")
-        TypeAdapter(parameter.annotation)
         fields[parameter.name] = (
             parameter.annotation,
             ... if parameter.default is parameter.empty else parameter.default,
         )
-    return create_model(f"Arguments of {name}", __config__=ConfigDict(extra="forbid"), **fields)
+    model: type[BaseModel] = create_model(f"Arguments of {name}", __config__=ConfigDict(extra="forbid"), **fields)
+    return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +180,11 @@ class Periodic:
         """The first time it is due after `moment`."""
         midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
         return midnight + ((moment - midnight) // self.every + 1) * self.every
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A job that is enqueued when there is something for it to do. `is_due` is asked twice a second: a quick query."""
+
+    kind: JobKind
+    is_due: Callable[[Session, datetime], bool]

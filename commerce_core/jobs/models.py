@@ -1,4 +1,4 @@
-"""Jobs: each a row that was written in the transaction that wanted it. The row is the truth; Huey only carries its id."""
+"""Jobs: each a row, written in the transaction that wanted it. The row is the truth; Huey only carries its id."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ STATES = ("waiting", "running", "done", "dead", "resolved", "ignored", "cancelle
 class Job(Base):
     """One thing to be done by a worker, and everything that became of it.
 
-    `waiting` until `run_at` has come, `waits_for` is done and a worker claims it. After its last try it is `dead`, and stays
-    until somebody retries, resolves or ignores it.
+    `waiting` until `run_at` has come, `waits_for` is done and a worker claims it. After its last try it is `dead`, and
+    stays so until somebody retries, resolves or ignores it.
     """
 
     __tablename__ = "job"

@@ -97,7 +97,7 @@ def get_batch(session: Session, batch_id: UUID) -> JobBatch | None:
 def statistics(session: Session, *, now: datetime, window: timedelta) -> list[dict[str, Any]]:
     """For each queue and name: how many wait, retry, run and are dead; how many were done within `window` and how fast.
 
-    Percentiles (50, 95, 99) in seconds: `wait` from when a job could run to its last start, `run` from there to its end.
+    Percentiles (50, 95, 99) in seconds: `wait` from when a job could run to its last start, `run` from then on.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in session.execute(_COUNTS, {"now": now}).mappings():

@@ -101,7 +101,7 @@ class Runner:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeLimitExceeded in the block when it takes longer. Only in a process's main thread (elsewhere it waits)."""
+    """Raise TimeLimitExceeded in the block when it takes longer; in a process's main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

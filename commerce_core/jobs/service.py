@@ -1,7 +1,7 @@
 """The rules of jobs: wanted, claimed, done, tried again, dead, and what staff do about the dead.
 
-`enqueue` works in the caller's transaction and flushes. `claim`, `settle` and `recover_lost` are the workers'; each is one
-short transaction of the caller's. Time comes as `now`, from the shop's clock.
+All but `claim` work in the caller's transaction and flush, never commit. `claim`, `finish`, `fail`, `hand_back` and
+`recover_lost` are the workers'. Time comes as `now`, from the shop's clock.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def enqueue(
 ) -> UUID | None:
     """Want a job: it runs if this transaction commits, after it, and not before `run_at`. Its id.
 
-    `unique_key`: None, and no second job, when one with this key waits already. `lane`: jobs of the same lane never run at
-    the same time. `rate_key`: they count together for the kind's rate limit. `waits_for`: not before that job is done.
-    Raises InvalidArguments.
+    `unique_key`: None, and no second job, when one with this key waits already. `lane`: jobs of the same lane never
+    run at the same time. `rate_key`: they count together for the kind's rate limit. `waits_for`: not before that job is
+    done. Raises InvalidArguments.
     """
     row = insert(Job).values(
         id=uuid7(),
@@ -122,14 +122,13 @@ def claim(engine: Engine, job_id: UUID, kinds: Mapping[str, JobKind], *, worker:
 
     A job whose lane is busy, or whose rate is used up, is put off. One of a kind that nobody knows dies.
     """
+    row: Any = None
     put_off: datetime | None = None
     try:
         with engine.connect() as connection, connection.begin() as transaction:
             row = connection.execute(statements.CLAIM, {"id": job_id, "worker": worker, "now": now}).one_or_none()
-            if row is None:
-                return None
-            kind = kinds.get(row.name)
-            if kind is not None and kind.rate is not None and row.rate_key is not None:
+            kind = kinds.get(row.name) if row is not None else None
+            if kind is not None and kind.rate is not None:
                 put_off = _when_rate_allows(connection, job_id, row.rate_key, kind.rate, now)
             if put_off is not None:
                 transaction.rollback()
@@ -141,6 +140,8 @@ def claim(engine: Engine, job_id: UUID, kinds: Mapping[str, JobKind], *, worker:
         with engine.begin() as connection:
             connection.execute(statements.PUT_OFF, {"id": job_id, "run_at": put_off})
         return None
+    if row is None:
+        return None
     taken = Claim(job_id, row.name, row.arguments, row.attempts, worker)
     if kind is None:
         with Session(engine) as session, session.begin():
@@ -150,7 +151,7 @@ def claim(engine: Engine, job_id: UUID, kinds: Mapping[str, JobKind], *, worker:
 
 
 def finish(session: Session, claim: Claim, *, now: datetime) -> None:
-    """The job is done: what waited for it may run, and its batch counts it. Raises JobLost if it is not ours any more."""
+    """The job is done: what waited for it may run, and its batch counts it. Raises JobLost if it is not ours."""
     row = session.execute(statements.FINISH, {**_ours(claim), "now": now}).one_or_none()
     if row is None:
         raise JobLost(claim.job_id)
@@ -161,7 +162,7 @@ def finish(session: Session, claim: Claim, *, now: datetime) -> None:
 
 
 def fail(session: Session, claim: Claim, error: BaseException, *, retry_after: timedelta | None, now: datetime) -> None:
-    """The try has failed: the job waits `retry_after`, or is dead without. Raises JobLost if it is not ours any more."""
+    """The try has failed: the job waits `retry_after`, or is dead without. Raises JobLost if it is not ours."""
     dead = retry_after is None
     row = session.execute(
         statements.FAIL,

@@ -1,7 +1,7 @@
 """The SQL that workers run for every job: one statement to claim it, one to say what became of it.
 
-Times are those of the shop's clock. A worker that was taken for dead finds that `worker` and `attempts` have moved on, and
-changes nothing.
+Times are those of the shop's clock. A worker that was taken for dead finds that `worker` and `attempts` have moved on,
+and changes nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ WITH ended AS (
     WHERE ended.lane IS NOT NULL AND job.lane = ended.lane AND job.state = 'waiting' AND job.waits_for IS NULL
     ORDER BY job.priority DESC, job.id LIMIT 1
 )
-SELECT batch_id, lane, array(
-    SELECT json_build_array(id, queue, priority) FROM (SELECT * FROM freed UNION ALL SELECT * FROM next_in_lane) AS ready
+SELECT batch_id, array(
+    SELECT json_build_array(id, queue, priority)
+    FROM (SELECT * FROM freed UNION ALL SELECT * FROM next_in_lane) AS ready
 ) AS ready FROM ended
 """)
 

@@ -1,6 +1,6 @@
-"""A worker: one process with a few children, each of which runs one job at a time, fed by Huey's consumer.
+"""A worker: a process whose children each run one job at a time, fed by Huey's consumer, and one more that feeds.
 
-SIGTERM and SIGINT: finish what is running (for at most `stop_seconds`, then hand it back), take nothing new, leave.
+SIGTERM or Ctrl-C: take nothing new, finish what is running (for at most `stop_seconds`; then it is handed back), leave.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from huey.consumer import Consumer, Worker, WorkerRecycle
+from huey.consumer import Consumer, Scheduler, Worker, WorkerRecycle
 from sqlalchemy import Engine
 
 from commerce_core.jobs import statements
 from commerce_core.jobs.carrier import TASK, Carrier, courier_of
-from commerce_core.jobs.feeder import SILENCE
+from commerce_core.jobs.feeder import SILENCE, Feeder, feed_for_ever
 from commerce_core.jobs.runner import Runner
 from commerce_core.log import first_line
 
@@ -31,11 +31,14 @@ _log = structlog.get_logger("commerce.job")
 GRACE_SECONDS = 10.0
 BEAT_SECONDS = SILENCE.total_seconds() / 6
 
+MakeRegistry = Callable[[], Any]
+"""Makes the shop's registry, in each process anew, so that none shares a connection with another."""
+
 
 class Child:
-    """What one process of a worker is made of. Made after the fork, so that it shares no connection."""
+    """What runs jobs in one process."""
 
-    def __init__(self, make_registry: Callable[[], Any]) -> None:
+    def __init__(self, make_registry: MakeRegistry) -> None:
         self.registry = make_registry()
         self.engine: Engine = self.registry.engine
         self.runner = Runner(self.registry, self.engine, f"{socket.gethostname()}:{os.getpid()}")
@@ -43,36 +46,37 @@ class Child:
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
 
     def run(self, job_id: str) -> None:
-        if self._is_orphan():
-            os._exit(os.EX_OK)
+        self._end_if_orphaned()
         self.runner.run(UUID(job_id))
 
-    def _is_orphan(self) -> bool:
-        """Whether the process that would stop us has gone."""
-        return os.getppid() != self._parent
-
     def _watch(self) -> None:
-        """Show that we live while a job runs, and end this process when a job ignores its time limit."""
+        """Show that we live while a job runs; end the process if that ignores its time limit, or nobody stops us."""
         beat_at = 0.0
         while True:
             time.sleep(0.5)
             deadline, now = self.runner.deadline, time.monotonic()
             if deadline is None:
-                if self._is_orphan():
-                    os._exit(os.EX_OK)
-                continue
-            if now > deadline + GRACE_SECONDS:
+                self._end_if_orphaned()
+            elif now > deadline + GRACE_SECONDS:
                 _log.error("job ignores its time limit; ending the process", worker=self.runner.worker)
                 os._exit(os.EX_SOFTWARE)
-            if now > beat_at:
+            elif now > beat_at:
                 beat_at = now + BEAT_SECONDS
-                try:
-                    with self.engine.begin() as connection:
-                        connection.execute(
-                            statements.HEARTBEAT, {"worker": self.runner.worker, "now": self.registry.clock.now()}
-                        )
-                except Exception as error:
-                    _log.warning("no heartbeat", worker=self.runner.worker, error=first_line(error))
+                self._beat()
+
+    def _beat(self) -> None:
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(
+                    statements.HEARTBEAT, {"worker": self.runner.worker, "now": self.registry.clock.now()}
+                )
+        except Exception as error:
+            _log.warning("no heartbeat", worker=self.runner.worker, error=first_line(error))
+
+    def _end_if_orphaned(self) -> None:
+        """Leave when the process that would stop us was killed."""
+        if os.getppid() != self._parent:
+            os._exit(os.EX_OK)
 
 
 class JobWorker(Worker):  # type: ignore[misc]
@@ -87,14 +91,28 @@ class JobWorker(Worker):  # type: ignore[misc]
             raise WorkerRecycle
 
 
-class JobConsumer(Consumer):  # type: ignore[misc]
-    """Huey's consumer of forked workers. It feeds no schedule of Huey's own; see feeder.py."""
+class JobFeeder(Scheduler):  # type: ignore[misc]
+    """In place of Huey's scheduler: our feeder, which reads the jobs' own rows."""
 
+    make_registry: MakeRegistry | None = None
+
+    def loop(self, now: Any = None) -> None:
+        assert self.make_registry is not None
+        feeder, parent = Feeder(type(self).make_registry()), os.getppid()  # type: ignore[misc]
+        feed_for_ever(
+            feeder, wait=self.stop_flag.wait, stopped=lambda: self.stop_flag.is_set() or os.getppid() != parent
+        )
+        if not self.stop_flag.is_set():
+            os._exit(os.EX_OK)  # the process that would stop us was killed
+
+
+class JobConsumer(Consumer):  # type: ignore[misc]
     worker_class = JobWorker
+    scheduler_class = JobFeeder
 
 
 def work(
-    make_registry: Callable[[], Any],
+    make_registry: MakeRegistry,
     queues: Sequence[str],
     *,
     workers: int,
@@ -102,26 +120,29 @@ def work(
     max_memory_mb: int,
     stop_seconds: float,
 ) -> None:
-    """Run jobs of these queues until SIGTERM or SIGINT. `make_registry` is called anew in every process."""
+    """Run jobs of these queues until SIGTERM or SIGINT. Zero stands for no limit."""
     registry = make_registry()
     carrier = Carrier(courier_of(registry.engine).storage(queues))
     registry.engine.dispose()
     child: list[Child] = []
 
+    @carrier.on_startup()  # type: ignore[untyped-decorator]
+    def begin() -> None:
+        child.append(Child(make_registry))
+
     def run_job(job_id: str) -> None:
-        if not child:
-            child.append(Child(make_registry))
         child[0].run(job_id)
 
     run_job.__module__ = Carrier.__module__
     carrier.task(name=TASK)(run_job)
     JobWorker.max_memory_bytes = max_memory_mb * 1_048_576
+    JobFeeder.make_registry = staticmethod(make_registry)
     consumer = JobConsumer(
         carrier,
         workers=workers,
         worker_type="process",
         periodic=False,
-        max_tasks=max_jobs,
+        max_tasks=max_jobs or None,
         health_check_interval=1,
         shutdown_timeout=stop_seconds,
         graceful_signal="TERM",

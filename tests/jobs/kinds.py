@@ -62,7 +62,7 @@ class Hands:
     feeder: Feeder = field(init=False)
 
     def __post_init__(self) -> None:
-        self.feeder = Feeder(self.registry, self.engine, self.registry.periodic_jobs)
+        self.feeder = Feeder(self.registry)
         self.runner = Runner(self.registry, self.engine, "me")
 
     def run_due(self) -> int:

@@ -1,0 +1,64 @@
+"""`python -m tests.jobs.program worker shop.ini`: the shop's commands, with a few more jobs to run.
+
+The jobs write into a table of the test's own, `effect`: through the job's session, so once and only once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from pyramid.config import Configurator
+from sqlalchemy import text
+
+from commerce_core import application
+from commerce_core.cli.main import main
+from commerce_core.jobs.kinds import JobContext, job
+
+EFFECT = text("INSERT INTO effect (number, attempt, pid) VALUES (:number, :attempt, :pid)")
+
+
+@job("test.effect", retry=(0.2, 0.2, 0.2, 0.2, 0.2, 0.2), timeout=30)
+def effect(context: JobContext, number: int) -> None:
+    values = {"number": number, "attempt": context.attempt, "pid": os.getpid()}
+    context.session.execute(EFFECT, values)
+
+
+@job("test.slow", retry=(0.2, 0.2, 0.2), timeout=60)
+def slow(context: JobContext, number: int, seconds: float) -> None:
+    with context.transaction() as session:
+        session.execute(text("INSERT INTO started (number, pid) VALUES (:n, :pid)"), {"n": number, "pid": os.getpid()})
+    time.sleep(seconds if context.attempt == 1 else 0)
+    effect.function(context, number)
+
+
+@job("test.too-slow", retry=(), timeout=0.3)
+def too_slow(context: JobContext) -> None:
+    time.sleep(60)
+
+
+@job("test.deaf", retry=(), timeout=0.3)
+def deaf(context: JobContext) -> None:
+    """Takes no notice of its time limit."""
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+@job("test.hungry")
+def hungry(context: JobContext, number: int) -> None:
+    effect.function(context, number)
+    _EATEN.append(bytearray(150 * 1_048_576))
+
+
+_EATEN: list[bytearray] = []
+
+
+def includeme(config: Configurator) -> None:
+    for kind in (effect, slow, too_slow, deaf, hungry):
+        config.add_job(kind)
+
+
+if __name__ == "__main__":
+    application.ROOMS = (*application.ROOMS, "tests.jobs.program")
+    main()
