@@ -6,8 +6,6 @@ from commerce_core.audit.models import AuditEntry
 from commerce_core.carts.models import Cart, CartLine
 from commerce_core.catalog.models import Brand, Category, Product, Variant
 from commerce_core.jobs.models import Job, JobBatch, JobMessage, PeriodicJob
-from commerce_core.orders.models import Order, OrderAdjustment, OrderEvent, OrderLine
-from commerce_core.payments.models import Payment, Refund, WebhookEvent
 from commerce_core.mail.models import Mail
 from commerce_core.orders.models import (
     Fulfillment,
@@ -31,10 +29,10 @@ __all__ = [
     "FulfillmentLine",
     "Hold",
     "IdempotencyKey",
-    "Mail",
     "Job",
     "JobBatch",
     "JobMessage",
+    "Mail",
     "Order",
     "OrderAdjustment",
     "OrderEvent",

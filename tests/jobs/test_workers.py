@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from redis import Redis
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 from support.processes import Process, wait_until
@@ -51,10 +52,18 @@ def engine(database: EmbeddedPostgres) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture(params=["postgresql", "redis"])
+def carrier(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings of each carrier."""
+    if request.param == "postgresql":
+        return {}
+    return {"redis.url": request.getfixturevalue("redis_server").url}
+
+
 @pytest.fixture
-def shop(database: EmbeddedPostgres, engine: Engine) -> Iterator[Any]:
+def shop(database: EmbeddedPostgres, engine: Engine, carrier: dict[str, str]) -> Iterator[Any]:
     """The registry of a process that wants jobs done, such as a web server."""
-    config = make_configurator(make_settings(database.url))
+    config = make_configurator(make_settings(database.url, carrier))
     config.include("tests.jobs.program")
     config.commit()
     yield config.registry
@@ -63,13 +72,15 @@ def shop(database: EmbeddedPostgres, engine: Engine) -> Iterator[Any]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, database: EmbeddedPostgres, engine: Engine) -> Iterator[Callable[..., Process]]:
+def start(
+    tmp_path: Path, database: EmbeddedPostgres, engine: Engine, carrier: dict[str, str]
+) -> Iterator[Callable[..., Process]]:
     """`start("--workers", "1", **settings)`: a real `commerce worker`."""
     running: list[Process] = []
 
     def start(*options: str, **settings: Any) -> Process:
         config = tmp_path / f"shop{len(running)}.ini"
-        lines = [f"{key} = {value}" for key, value in {**DEFAULTS, **settings}.items()]
+        lines = [f"{key} = {value}" for key, value in {**DEFAULTS, **carrier, **settings}.items()]
         config.write_text("\n".join(["[app:main]", "use = egg:commerce-core", *lines, ""]))
         environment = {
             **os.environ,
@@ -84,6 +95,16 @@ def start(tmp_path: Path, database: EmbeddedPostgres, engine: Engine) -> Iterato
     yield start
     for process in running:
         process.stop()
+
+
+def lose_everything_carried(engine: Engine, carrier: dict[str, str]) -> None:
+    """Flush the carrier, whichever it is."""
+    if carrier:
+        with Redis.from_url(carrier["redis.url"]) as client:
+            client.flushall()
+    else:
+        with engine.begin() as connection:
+            connection.execute(text("TRUNCATE job_message"))
 
 
 def enqueue(shop: Any, kind: JobKind, **arguments: Any) -> None:
@@ -123,15 +144,32 @@ def test_workers_run_what_was_committed_and_nothing_that_was_not(
     assert states(engine) == {"done": 40}
 
 
-def test_a_job_whose_carrying_was_lost_between_commit_and_carrier_runs_all_the_same(
-    shop: Any, engine: Engine, start: Callable[..., Process]
+def test_what_was_lost_between_the_commit_and_the_carrier_runs_all_the_same(
+    shop: Any, engine: Engine, start: Callable[..., Process], carrier: dict[str, str]
 ) -> None:
     for number in range(10):
         enqueue(shop, program.effect, number=number)
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE job_message"))
+    lose_everything_carried(engine, carrier)
     start("--workers", "1")
     wait_until(lambda: len(numbers(engine)) == 10)
+
+
+def test_a_redis_that_is_away_costs_time_and_no_job(
+    shop: Any, engine: Engine, start: Callable[..., Process], carrier: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    if not carrier:
+        pytest.skip("PostgreSQL carries")
+    server = request.getfixturevalue("redis_server")
+    start("--workers", "2")
+    for number in range(20):
+        enqueue(shop, program.effect, number=number)
+    server.stop()
+    for number in range(20, 40):
+        enqueue(shop, program.effect, number=number)
+    assert states(engine).get("waiting", 0) >= 20
+    server.start()
+    wait_until(lambda: states(engine) == {"done": 40})
+    assert numbers(engine) == list(range(40))
 
 
 def test_killed_workers_lose_nothing_and_do_nothing_twice(
