@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import string
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ ENVIRONMENT_PREFIX = "COMMERCE_"
 # Keys of Pyramid and its add-ons, which read them themselves.
 FOREIGN_SECTIONS = frozenset({"pyramid", "tm", "retry", "debugtoolbar"})
 # Secrets that somebody else has chosen, so that we cannot ask for better ones.
-GIVEN_SECRETS = frozenset({"mail.password"})
+GIVEN_SECRETS = frozenset({"mail.password", "cdn.cloudflare_token"})
 PLACEHOLDERS = ("development", "changeme", "change-me", "example", "placeholder", "secret", "xxx")
 
 
@@ -255,6 +256,50 @@ class RedisSettings(Section):
     timeout_ms: int = Field(default=200, ge=1)
 
 
+class CacheSettings(Section):
+    """`cache.*`: what is kept of the catalogue's answers, and what browsers and CDNs may keep. See docs/caching.md."""
+
+    enabled: bool = True
+    local_entries: int = Field(default=5_000, ge=0, le=1_000_000)
+    local_mb: int = Field(default=64, ge=0, le=65_536)
+    local_seconds: float = Field(default=10.0, ge=0, le=3_600)
+    redis_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    stale_seconds: float = Field(default=5.0, ge=0, le=60)
+    delay_ms: int = Field(default=100, ge=0, le=500)
+    max_age: int = Field(default=30, ge=0, le=86_400)
+    s_maxage: int = Field(default=30, ge=0, le=86_400)
+    stale_while_revalidate: int = Field(default=30, ge=0, le=86_400)
+
+
+class CdnSettings(Section):
+    """`cdn.*`: the CDN in front of the shop, if there is one. See docs/caching.md."""
+
+    base_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    image_template: str | None = None
+    image_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4_000)], ...], BeforeValidator(_words)] = (
+        400,
+        800,
+        1600,
+    )
+    cloudflare_zone: str | None = Field(default=None, pattern=r"^[0-9a-zA-Z]+$")
+    cloudflare_token: SecretStr | None = None
+    cloudflare_url: str = Field(default="https://api.cloudflare.com/client/v4", pattern=r"^https?://[^\s?#]+$")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.cloudflare_zone is not None and self.cloudflare_token is None:
+            raise ValueError("cdn.cloudflare_zone needs cdn.cloudflare_token")
+        if self.image_template is not None:
+            names = {name for _, name, _, _ in string.Formatter().parse(self.image_template) if name is not None}
+            if not {"base", "path"} <= names <= {"base", "path", "width", "height", "format", "quality"}:
+                raise ValueError(
+                    "cdn.image_template needs {base} and {path}, and may take {width}, {height}, {format} and {quality}"
+                )
+            if self.base_url is None:
+                raise ValueError("cdn.image_template needs cdn.base_url")
+        return self
+
+
 class ImportSettings(Section):
     """`imports.*`: files of products and stock. See docs/imports.md."""
 
@@ -302,6 +347,8 @@ class CoreSettings(Section):
     api: ApiSettings = ApiSettings()
     limits: LimitSettings = LimitSettings()
     redis: RedisSettings = RedisSettings()
+    cache: CacheSettings = CacheSettings()
+    cdn: CdnSettings = CdnSettings()
     imports: ImportSettings = ImportSettings()
     jobs: JobSettings = JobSettings()
     scheduler: SchedulerSettings = SchedulerSettings()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -27,6 +27,7 @@ from pyramid.response import Response
 
 from commerce_core.accounts.permissions import CUSTOMER
 from commerce_core.api import idempotency
+from commerce_core.api.kept import json_response, kept_answer, render
 from commerce_core.api.preconditions import etag_of, require_if_match
 from commerce_core.api.problems import (
     InvalidInput,
@@ -54,7 +55,7 @@ class Endpoint:
     query: type[BaseModel] | None = None
     returns: type[BaseModel] | None = None
     status: int = 200
-    cached: bool = False
+    cached: bool | Callable[..., Iterable[str]] = False
     keyed: bool = False
     guard: Callable[[Any], None] | None = None
     audited: bool = False
@@ -80,7 +81,7 @@ def api_view(
     query: type[BaseModel] | None = None,
     returns: type[BaseModel] | None = None,
     status: int = 200,
-    cached: bool = False,
+    cached: bool | Callable[..., Iterable[str]] = False,
     keyed: bool | None = None,
     guard: Callable[[Any], None] | None = None,
     audited: bool | None = None,
@@ -97,6 +98,10 @@ def api_view(
     before anything of the request is parsed; it may raise a Problem. What needs a permission that customers do not have
     and is no GET must call `request.audit`, unless `audited` is False. `limit` is the rate limit that a request counts
     for, one of the settings `limits.*`, or None for none.
+
+    An answer that is `cached` has an ETag and may be kept by anybody. Where `cached` is a function, it is the same for
+    everybody who asks for it in one language, and is kept here, too, under the tags that the function says, given what
+    the view returns and the parsed query: see kept.py.
 
     What is `versioned` answers with its `version` as the ETag, and is changed with `If-Match` only: see
     preconditions.py. What is new and `located`, as is all that is versioned, can be read at this address and its id:
@@ -189,6 +194,8 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
         return response
 
     def work(request: Any, arguments: list[Any]) -> Response:
+        if callable(endpoint.cached):
+            return kept_answer(request, function, arguments, endpoint.cached)
         result = function(request, *arguments)
         if endpoint.audited and not request.is_audited:
             raise RuntimeError(f"{function.__qualname__} has not called request.audit(...)")
@@ -227,19 +234,6 @@ def labelled(endpoint: Endpoint, request: Any, response: Response) -> Response:
     return response
 
 
-def render(result: BaseModel | dict[str, Any]) -> bytes:
-    """JSON. What is answered was built by us from trusted data, so it is written without being validated again."""
-    if isinstance(result, BaseModel):
-        return result.__pydantic_serializer__.to_json(result)
-    return orjson.dumps(result, default=_jsonable, option=orjson.OPT_UTC_Z)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError(f"{type(value)} is not JSON")
-
-
 def problem_response(problem: Problem, request: Any) -> Response:
     """`problem` as application/problem+json."""
     response = Response(
@@ -250,10 +244,6 @@ def problem_response(problem: Problem, request: Any) -> Response:
     )
     response.headers.update({"Cache-Control": "no-store", **problem.headers})
     return response
-
-
-def json_response(body: bytes, status: int) -> Response:
-    return Response(body=body, status=status, content_type="application/json", charset=None)
 
 
 def replay(stored: idempotency.StoredAnswer) -> Response:

@@ -125,7 +125,7 @@ def _parameters(endpoint: Endpoint, path: str, schemas: Schemas) -> list[Json]:
         "IdempotencyKey": takes_idempotency_key(endpoint),
         "CartToken": endpoint.permission in GUEST - {Permission.PUBLIC} or takes_over_cart(endpoint, schemas),
         "AcceptLanguage": endpoint.returns is not None and schemas.mentions(endpoint.returns, "Money"),
-        "IfNoneMatch": endpoint.cached,
+        "IfNoneMatch": bool(endpoint.cached),
         "IfMatch": endpoint.needs_if_match,
         "RequestID": True,
     }

@@ -84,6 +84,9 @@ class CategoryProductsQuery(FiltersWithinCategory, ListOptions):
 class Image(Output):
     url: str = Field(examples=["/static/demo/canvas-tote.svg"])
     alt: str = Field(description="For those who do not see it.", examples=["Canvas tote, natural"])
+    sizes: dict[str, str] = Field(
+        default={}, description="Where a CDN makes images fit: their addresses by width in pixels."
+    )
 
 
 class CategoryRef(Output):

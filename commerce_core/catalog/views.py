@@ -8,8 +8,9 @@ from commerce_core.accounts.permissions import Permission
 from commerce_core.api.endpoints import api_view
 from commerce_core.api.problems import NotFound
 from commerce_core.api.schemas import page_of
-from commerce_core.catalog import queries
+from commerce_core.catalog import queries, tags
 from commerce_core.catalog.queries import Listing
+from commerce_core.catalog.rows import ProductRow, VariantRow
 from commerce_core.catalog.schemas import (
     BrandList,
     CategoryList,
@@ -32,7 +33,7 @@ from commerce_core.catalog.schemas import (
     permission=Permission.PUBLIC,
     query=ProductQuery,
     returns=ProductPage,
-    cached=True,
+    cached=tags.of_page,
 )
 def list_products(request: Any, query: ProductQuery) -> dict[str, Any]:
     """Products by filter, sort and page."""
@@ -44,7 +45,7 @@ def list_products(request: Any, query: ProductQuery) -> dict[str, Any]:
     request_method="GET",
     permission=Permission.PUBLIC,
     returns=ProductDetail,
-    cached=True,
+    cached=tags.of_product,
     problems=(NotFound,),
 )
 def show_product(request: Any) -> dict[str, Any]:
@@ -53,11 +54,15 @@ def show_product(request: Any) -> dict[str, Any]:
     if product is None:
         raise NotFound("No product with this id or slug is on sale.")
     variants = queries.variants_of_products(request.db, [product.id])
-    return present_product(product, request.locale, variants[product.id])
+    return _present(request, product, variants[product.id])
 
 
 @api_view(
-    route_name="categories", request_method="GET", permission=Permission.PUBLIC, returns=CategoryList, cached=True
+    route_name="categories",
+    request_method="GET",
+    permission=Permission.PUBLIC,
+    returns=CategoryList,
+    cached=tags.of_groups,
 )
 def list_categories(request: Any) -> dict[str, Any]:
     """The category tree."""
@@ -69,7 +74,7 @@ def list_categories(request: Any) -> dict[str, Any]:
     request_method="GET",
     permission=Permission.PUBLIC,
     returns=CategoryOut,
-    cached=True,
+    cached=tags.of_groups,
     problems=(NotFound,),
 )
 def show_category(request: Any) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def show_category(request: Any) -> dict[str, Any]:
     permission=Permission.PUBLIC,
     query=CategoryProductsQuery,
     returns=ProductPage,
-    cached=True,
+    cached=tags.of_page,
     problems=(NotFound,),
 )
 def list_category_products(request: Any, query: CategoryProductsQuery) -> dict[str, Any]:
@@ -98,7 +103,9 @@ def list_category_products(request: Any, query: CategoryProductsQuery) -> dict[s
     return _page(request, query, listing)
 
 
-@api_view(route_name="brands", request_method="GET", permission=Permission.PUBLIC, returns=BrandList, cached=True)
+@api_view(
+    route_name="brands", request_method="GET", permission=Permission.PUBLIC, returns=BrandList, cached=tags.of_groups
+)
 def list_brands(request: Any) -> dict[str, Any]:
     """All brands."""
     return {"data": [present_brand(brand) for brand in queries.list_brands(request.db)]}
@@ -117,10 +124,14 @@ def _listing(request: Any, filters: ProductFilters, options: ListOptions) -> Lis
 
 def _page(request: Any, query: ListOptions, listing: Listing) -> dict[str, Any]:
     variants = listing.variants
-    products = [
-        present_product(row, request.locale, None if variants is None else variants[row.id]) for row in listing.products
-    ]
+    products = [_present(request, row, None if variants is None else variants[row.id]) for row in listing.products]
     return page_of(request.path, query, products, listing.total)
+
+
+def _present(request: Any, row: ProductRow, variants: list[VariantRow] | None) -> dict[str, Any]:
+    product = present_product(row, request.locale, variants)
+    product["images"] = request.registry.image_addresses.listed(row.images)
+    return product
 
 
 def _from_path(request: Any, name: str) -> str:

@@ -36,8 +36,10 @@ class Shop:
 @contextmanager
 def open_shop(config: str) -> Iterator[Shop]:
     """The shop of an .ini file. An embedded database that is not running is started, and stopped at the end."""
+    from commerce_core.cache import telling_of_changes
     from commerce_core.database import make_engine
     from commerce_core.embedded import embedded_postgres, folder_of, is_embedded, resolve
+    from commerce_core.events import EventBus, attach
     from commerce_core.log import configure_logging
     from commerce_core.settings import load_settings
 
@@ -54,7 +56,10 @@ def open_shop(config: str) -> Iterator[Shop]:
 
     with database() as url:
         engine = make_engine(url, settings.sqlalchemy)
+        bus = EventBus()
+        attach(engine, bus)
         try:
-            yield Shop(settings, url, engine, Clock())
+            with telling_of_changes(bus, engine, url, settings):
+                yield Shop(settings, url, engine, Clock())
         finally:
             engine.dispose()

@@ -28,6 +28,7 @@ def load(config: str, products: int | None, if_empty: bool, seed: int) -> None:
     from commerce_core.database import transaction
     from commerce_core.demo.bulk import load_bulk
     from commerce_core.demo.shop import load_shop
+    from commerce_core.events import ProductChanged, emit
 
     with open_shop(config) as shop:
         if if_empty:
@@ -42,6 +43,8 @@ def load(config: str, products: int | None, if_empty: bool, seed: int) -> None:
         else:
             with _progress(products) as advance:
                 new = load_bulk(shop.engine, products, seed=seed, now=shop.clock.now(), progress=advance)
+        with transaction(shop.engine) as session:
+            emit(session, ProductChanged(what="demo.load"))
         click.echo(f"{new:,} products loaded." if new else "Everything was there already.")
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 from pyramid.config import Configurator
+from sqlalchemy import Engine
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -190,11 +191,21 @@ def savepoint(session: Session) -> Iterator[None]:
 def _deliver(session: Session) -> None:
     if session.in_nested_transaction():
         return
-    bus: EventBus | None = session.info.get("bus")
+    bus = session.info.get("bus") or _bus_of(session)
     for event in session.info.pop("events", ()):
         log_event(event, request_id=session.info.get("request_id"))
         if bus is not None:
             bus.publish(event)
+
+
+def attach(engine: Engine, bus: EventBus | None) -> None:
+    """Let what sessions of this engine emit be told to the subscribers of `bus`, unless they name another."""
+    engine.update_execution_options(commerce_bus=bus)
+
+
+def _bus_of(session: Session) -> EventBus | None:
+    bus: EventBus | None = session.bind.get_execution_options().get("commerce_bus") if session.bind else None
+    return bus
 
 
 @sqlalchemy_event.listens_for(Session, "after_soft_rollback")
@@ -235,3 +246,4 @@ def _plain(value: Any) -> Any:
 
 def includeme(config: Configurator) -> None:
     config.registry.bus = EventBus()
+    attach(config.registry.engine, config.registry.bus)

@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from commerce_core.accounts.permissions import Permission
-from commerce_core.api.endpoints import api_view, json_response, path_id, render, replay
+from commerce_core.api.endpoints import api_view, path_id, replay
 from commerce_core.api.idempotency import KeyedRequest, StoredAnswer
+from commerce_core.api.kept import json_response, render
 from commerce_core.api.problems import IdempotencyKeyReused, InvalidInput, NotFound
 from commerce_core.api.schemas import INT64_MAX, CursorQuery, cursor_list_of
 from commerce_core.database import uuid7

@@ -33,6 +33,7 @@ from commerce_core.catalog.service import add_variant, create_product
 from commerce_core.clock import Clock
 from commerce_core.database import Base, make_engine, transaction
 from commerce_core.embedded import embedded_postgres, resolve
+from commerce_core.events import ProductChanged, attach, emit
 from commerce_core.mail.models import Mail
 from commerce_core.mail.templates import Letter, Templates
 from commerce_core.pricing.core_rules import CATALOGUE_PRICE
@@ -56,6 +57,8 @@ DEFAULTS = {
     "accounts.password_passes": "1",
     # The clock of a test jumps, and so must what the desk remembers.
     "stock.sold_out_memory_ms": "0",
+    # What a test changes is dropped from the cache at once.
+    "cache.delay_ms": "0",
     # Tests ask as often as they like; those of limits set them.
     **{f"limits.{strategy}": "off" for strategy in STRATEGIES},
 }
@@ -167,7 +170,10 @@ def settings(request: pytest.FixtureRequest, database_url: str) -> CoreSettings:
 def application(settings: CoreSettings, clock: StoppedClock, engine: Engine) -> Iterator[Any]:
     """The WSGI application, on the test's clock."""
     app = make_application(settings, clock=clock)
+    attach(engine, app.registry.bus)
     yield app
+    attach(engine, None)
+    app.registry.cache.close()
     app.registry.hold_desk.close()
     app.registry.limiter.close()
     app.registry.engine.dispose()
@@ -231,6 +237,7 @@ def make_variant(engine: Engine, clock: StoppedClock) -> Callable[..., UUID]:
             variant = add_variant(session, product, sku=f"SKU-{number}", price_amount=price_amount, **options)
             if stock:
                 receive_stock(session, variant.id, stock, now=clock.now(), actor="test", reason="opening stock")
+            emit(session, ProductChanged(what="product.create", product_ids=(product.id,)))
             return variant.id
 
     return make

@@ -1,0 +1,83 @@
+"""The cache of what the catalogue answers: in each process, in Redis, and in CDNs. See docs/caching.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyramid.config import Configurator
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from commerce_core.cache import cdn, shared
+from commerce_core.cache.changes import Changes
+from commerce_core.cache.channels import Channel, PostgresChannel, RedisChannel
+from commerce_core.cache.images import ImageAddresses
+from commerce_core.cache.news import News
+from commerce_core.cache.store import Cache
+from commerce_core.clock import Clock
+from commerce_core.events import EventBus
+from commerce_core.settings import CoreSettings
+
+# What the thread waits between two looks where changes are told at once.
+_SHORTEST_INTERVAL = 0.05
+
+
+def includeme(config: Configurator) -> None:
+    registry = config.registry
+    settings: CoreSettings = registry.settings_object
+    tier = None
+    if settings.redis.url is not None and settings.cache.enabled:
+        tier = shared.SharedTier(shared.connect(settings.redis), registry.clock)
+    registry.cache = Cache(settings.cache, registry.clock, tier)
+    registry.cache.news = _connect(
+        registry.bus, registry.engine, registry.database_url, settings, registry.clock, drop=registry.cache.drop
+    )
+    registry.image_addresses = ImageAddresses(settings.cdn)
+    config.include(cdn)
+
+
+@contextmanager
+def telling_of_changes(bus: EventBus, engine: Engine, url: str, settings: CoreSettings) -> Iterator[None]:
+    """For commands, which keep nothing themselves: what they change is told to those that do."""
+    cdn.subscribe(bus, engine, cdn.purgers_of(settings.cdn), Clock())
+    news = _connect(bus, engine, url, settings, Clock(), drop=lambda _: None)
+    try:
+        yield
+    finally:
+        news.close()
+
+
+def _connect(
+    bus: EventBus,
+    engine: Engine,
+    url: str,
+    settings: CoreSettings,
+    clock: Clock,
+    *,
+    drop: Callable[[Iterable[str]], None],
+) -> News:
+    """Let what happens in this process be dropped and told, and what others tell be dropped."""
+    delay = settings.cache.delay_ms / 1000
+    changes = Changes(engine, delay=delay, drop=drop, tell=lambda tags: news.tell(tags))
+    news = News(
+        _opener(url, settings, clock),
+        clock=clock,
+        interval=max(delay, _SHORTEST_INTERVAL),
+        collect=changes.collect,
+        hear=drop,
+    )
+    changes.subscribe(bus)
+    return news
+
+
+def _opener(url: str, settings: CoreSettings, clock: Clock) -> Callable[[str], Channel]:
+    """How a process joins the others under a name."""
+    if settings.redis.url is not None:
+        client = shared.connect(settings.redis)
+        # With a breaker of its own: what has changed is told as soon as Redis is back.
+        tier = shared.SharedTier(client, clock)
+        return lambda name: RedisChannel(client, tier, name)
+    address: Any = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return lambda name: PostgresChannel(address, name, settings.sqlalchemy.connect_timeout_seconds)
