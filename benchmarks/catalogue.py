@@ -28,7 +28,7 @@ def bench(console: Console, engine: Engine, url: str, config: Path, seconds: flo
         table.add_column(column, justify="left" if column in ("what", "answers") else "right")
     for size in SIZES:
         load_bulk(engine, size, seed=1, now=datetime.now(UTC))
-        with web_server(config, url) as port:
+        with web_server(config, url, CACHE__ENABLED="false") as port:
             for name, requests in workloads(engine, size).items():
                 result = load.run(port, requests, connections=CONNECTIONS, seconds=seconds)
                 times = [f"{result.percentile(p):.1f}" for p in (50, 95, 99)]

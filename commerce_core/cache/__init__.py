@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
+from uuid import uuid4
 
 from pyramid.config import Configurator
 from sqlalchemy import Engine
@@ -13,6 +14,7 @@ from sqlalchemy.engine import make_url
 from commerce_core.cache import cdn, shared
 from commerce_core.cache.changes import Changes
 from commerce_core.cache.channels import Channel, PostgresChannel, RedisChannel
+from commerce_core.cache.entry import EVERYTHING
 from commerce_core.cache.images import ImageAddresses
 from commerce_core.cache.news import News
 from commerce_core.cache.store import Cache
@@ -47,6 +49,12 @@ def telling_of_changes(bus: EventBus, engine: Engine, url: str, settings: CoreSe
         yield
     finally:
         news.close()
+
+
+def drop_everywhere(url: str, settings: CoreSettings) -> None:
+    """Drop everything from Redis and from every process. Raises one of channels.ERRORS, or RedisAway."""
+    with closing(_opener(url, settings, Clock())(uuid4().hex)) as channel:
+        channel.send([EVERYTHING])
 
 
 def _connect(

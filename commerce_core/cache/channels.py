@@ -72,11 +72,14 @@ class PostgresChannel:
 
     def peers(self) -> set[str]:
         rows = self._connection.execute(
-            "SELECT application_name FROM pg_stat_activity"
+            "SELECT application_name, %s IN (SELECT pg_listening_channels()) FROM pg_stat_activity"
             " WHERE datname = current_database() AND starts_with(application_name, %s)",
-            (_APPLICATION,),
+            (_NOTIFICATIONS, _APPLICATION),
         ).fetchall()
-        return {name.removeprefix(_APPLICATION) for (name,) in rows}
+        names = {name.removeprefix(_APPLICATION) for name, is_listening in rows if is_listening}
+        if self._name not in names:
+            raise psycopg.OperationalError("LISTEN does not last on this connection; is there a pooler in between?")
+        return names
 
     def drop_after(self, occasion: str) -> None:
         pass

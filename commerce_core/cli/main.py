@@ -19,6 +19,7 @@ COMMANDS = {
     "jobs": "commerce_core.jobs.commands:jobs",
     "db": "commerce_core.cli.db:db",
     "demo": "commerce_core.demo.commands:demo",
+    "cache": "commerce_core.cli.cache:cache",
     "catalogue": "commerce_core.imports.commands:catalogue",
     "stock": "commerce_core.imports.commands:stock",
     "mail": "commerce_core.mail.commands:mail",
