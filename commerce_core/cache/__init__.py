@@ -84,8 +84,8 @@ def _opener(url: str, settings: CoreSettings, clock: Clock) -> Callable[[str], C
     """How a process joins the others under a name."""
     if settings.redis.url is not None:
         client = shared.connect(settings.redis)
-        # With a breaker of its own: what has changed is told as soon as Redis is back.
-        tier = shared.SharedTier(client, clock)
+        # Without a rest: what has changed is told as soon as Redis is back.
+        tier = shared.SharedTier(client, clock, rest_seconds=0.0)
         return lambda name: RedisChannel(client, tier, name)
     address: Any = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     return lambda name: PostgresChannel(address, name, settings.sqlalchemy.connect_timeout_seconds)

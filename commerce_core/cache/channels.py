@@ -125,11 +125,11 @@ class RedisChannel:
             self._pubsub.close()
 
     def _read_until(self, kind: str) -> None:
-        for _ in range(1_000):
-            if self._read(1.0) in (kind, None):
-                break
-        else:
-            raise redis.TimeoutError("no answer")
+        found: str | None = ""
+        while found != kind:
+            found = self._read(1.0)
+            if found is None:
+                raise redis.TimeoutError("no answer")
 
     def _read(self, seconds: float) -> str | None:
         """Take in one message; its kind, or None if none came."""

@@ -40,10 +40,11 @@ class LocalTier:
     def put(self, key: str, kept: Kept) -> None:
         """Keep it, unless it is so large that much else would have to go."""
         self.remove(key)
-        if kept.entry.size > self._most_bytes / 8:
+        size = len(key) + kept.entry.size
+        if size > self._most_bytes / 8:
             return
         self._kept[key] = kept
-        self.bytes += kept.entry.size
+        self.bytes += size
         for tag in kept.entry.tags:
             self._keys[tag].add(key)
         while len(self._kept) > self._most_entries or self.bytes > self._most_bytes:
@@ -53,7 +54,7 @@ class LocalTier:
         kept = self._kept.pop(key, None)
         if kept is None:
             return
-        self.bytes -= kept.entry.size
+        self.bytes -= len(key) + kept.entry.size
         for tag in kept.entry.tags:
             keys = self._keys[tag]
             keys.discard(key)

@@ -109,16 +109,15 @@ class News:
                         _log.warning("cache hears of changes again")
                     self._talk(channel)
                     return
-            except (*ERRORS, RedisAway) as error:
+            except Exception as error:
                 self._current_until = float("-inf")
                 if not self._is_away:
                     self._is_away = True
                     _log.warning(
-                        "cache does not hear of changes; keeping less", error=first_line(error.__cause__ or error)
+                        "cache does not hear of changes; keeping less",
+                        error=first_line(error.__cause__ or error),
+                        exc_info=None if isinstance(error, (*ERRORS, RedisAway)) else error,
                     )
-            except Exception as error:
-                self._current_until = float("-inf")
-                _log.error("cache news failed", exc_info=error)
             if self._stopping.wait(RECONNECT_SECONDS):
                 return
 

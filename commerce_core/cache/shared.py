@@ -123,9 +123,9 @@ def connect(settings: RedisSettings) -> redis.Redis:
 class SharedTier:
     """Safe between threads. Every call may raise RedisAway."""
 
-    def __init__(self, client: redis.Redis, clock: Clock) -> None:
+    def __init__(self, client: redis.Redis, clock: Clock, *, rest_seconds: float = REST_SECONDS) -> None:
         self._client = client
-        self._breaker = Breaker(clock)
+        self._breaker = Breaker(clock, rest_seconds)
         self._get, self._put, self._drop = (client.register_script(script) for script in (_GET, _PUT, _DROP))
 
     def get(self, key: str) -> Found:
@@ -175,8 +175,9 @@ class SharedTier:
 class Breaker:
     """After a failure everybody is turned away for some seconds, and then one is let through to try."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, rest_seconds: float) -> None:
         self._clock = clock
+        self._rest_seconds = rest_seconds
         self._lock = threading.Lock()
         self._is_open = False
         self._try_at = 0.0
@@ -189,12 +190,12 @@ class Breaker:
             now = self._clock.monotonic()
             if self._is_open and now < self._try_at:
                 raise RedisAway
-            self._try_at = now + REST_SECONDS
+            self._try_at = now + self._rest_seconds
 
     def open(self) -> None:
         with self._lock:
             self._is_open = True
-            self._try_at = self._clock.monotonic() + REST_SECONDS
+            self._try_at = self._clock.monotonic() + self._rest_seconds
 
     def close(self) -> None:
         self._is_open = False

@@ -198,8 +198,10 @@ class Cache:
     def _look(self, shared: SharedTier, key: str) -> tuple[Ticket, Entry | None, float]:
         """The ticket, the value, and for how many seconds it is fresh."""
         ticket, entry, left_ms = shared.get(key)
-        if entry is not None and self.news is not None and self.news.is_untold(entry.tags):
-            entry = None  # of before a change that Redis has not been told of
+        # What Redis has may be of before a change that it has not been told of: by us, or by anybody in an outage.
+        news = self.news
+        if entry is not None and news is not None and (not news.is_current or news.is_untold(entry.tags)):
+            entry = None
         return ticket, entry, left_ms / 1000 - self._settings.stale_seconds
 
     def _share(self, shared: SharedTier, key: str, entry: Entry, ticket: Ticket) -> None:

@@ -136,7 +136,7 @@ def test_other_pages_may_not(send: Callable[..., Response], preflight: Callable[
 
 @allowed
 def test_what_a_cache_keeps_is_kept_for_each_origin_and_language(send: Callable[..., Response]) -> None:
-    assert listed(send("GET", BRANDS), "Vary") == {"Accept-Language", "Origin"}
+    assert listed(send("GET", BRANDS), "Vary") == {"Accept-Language", "Authorization", "Origin"}
 
 
 @pytest.mark.commerce(settings={"api.allowed_origins": "*"})
@@ -144,7 +144,7 @@ def test_all_pages_may_where_a_star_says_so(send: Callable[..., Response], prefl
     assert preflight(HOLDS, "null").headers["Access-Control-Allow-Origin"] == "*"
     answer = send("GET", BRANDS)
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert listed(answer, "Vary") == {"Accept-Language"}
+    assert listed(answer, "Vary") == {"Accept-Language", "Authorization"}
 
 
 def test_nobody_may_by_default(send: Callable[..., Response], preflight: Callable[..., Response]) -> None:

@@ -155,20 +155,3 @@ def test_a_process_that_is_killed_before_it_tells_is_missed(
         with Session(engine) as session:
             assert session.scalar(text("SELECT name FROM product")) == "Renamed"
         assert wait_until(lambda: shown(there)["name"] == "Renamed") < LIMIT_SECONDS
-
-
-def test_a_hold_says_nothing_on_its_own_connection(
-    processes: Processes, make_variant: Callable[..., UUID], engine: Engine
-) -> None:
-    variant_id = make_variant(stock=100)
-    here = processes()
-    before = here.registry.cache.statistics()["drops"]
-    for _ in range(20):
-        TestApp(here).post_json("/api/v1/holds", {"variant_id": str(variant_id), "quantity": 1})
-    with engine.connect() as connection:
-        last = connection.scalars(
-            text("SELECT query FROM pg_stat_activity WHERE application_name = 'commerce-holds'")
-        ).all()
-    assert last
-    assert not any("notify" in query.lower() for query in last)
-    assert here.registry.cache.statistics()["drops"] == before
