@@ -67,7 +67,6 @@ class Cache:
         if not self._settings.enabled:
             return self._built(build)
         for _ in range(_ROUNDS):
-            flight = None
             with self._lock:
                 kept = self._usable(key)
                 if kept is not None and not kept.entry.is_due(kept.until - self._clock.monotonic()):

@@ -16,7 +16,7 @@ from commerce_core.catalog.models import Product
 from commerce_core.catalog.service import create_brand, create_category
 from commerce_core.database import transaction
 from commerce_core.events import ProductChanged, emit
-from commerce_core.testing import SignedIn, StoppedClock, count_sql
+from commerce_core.testing import SignedIn, StoppedClock, concurrently, count_sql
 from tests.cache.conftest import wait_until
 
 PRODUCT = "/api/v1/products/product-1"
@@ -54,6 +54,16 @@ def test_an_answer_out_of_the_cache_costs_no_sql_and_no_connection(
         client.get(path, headers={"If-None-Match": first.headers["ETag"]}, status=304)
         assert client.head(path).headers["ETag"] == first.headers["ETag"]
     assert (statements, taken) == ([], [])
+
+
+def test_for_200_at_once_the_database_is_asked_once(
+    listening: Any, application: Any, make_variant: Callable[..., UUID]
+) -> None:
+    make_variant()
+    with count_sql(listening.registry.engine) as statements:
+        answers = concurrently([lambda: TestApp(application).get(PRODUCT).status_code] * 200)
+    assert answers == [200] * 200
+    assert len(statements) == 2  # the product, and its variants
 
 
 def test_the_same_question_in_other_words_has_the_same_answer(
