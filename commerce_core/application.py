@@ -21,6 +21,7 @@ ROOMS = (
     "commerce_core.api",
     "commerce_core.audit",
     "commerce_core.jobs",
+    "commerce_core.mail",
     "commerce_core.cache",
     "commerce_core.accounts",
     # Its addresses are among those of the catalogue and the stock, and more exact: so they come first.

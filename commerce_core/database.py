@@ -17,6 +17,7 @@ from uuid import UUID
 
 import orjson
 import zope.sqlalchemy
+from psycopg.conninfo import make_conninfo
 from pyramid.config import Configurator
 from pyramid_retry import mark_error_retryable
 from sqlalchemy import BigInteger, CheckConstraint, Engine, MetaData, String, create_engine, event
@@ -96,6 +97,15 @@ def make_engine(url: str, settings: DatabaseSettings) -> Engine:
     )
     event.listen(engine, "handle_error", _tag_retryable)
     return engine
+
+
+def conninfo(url: str) -> str:
+    """The address as libpq has it, for a connection of one's own: its URLs know no "+" for a space."""
+    named = make_url(url)
+    parts = {"host": named.host, "port": named.port, "user": named.username, "password": named.password}
+    return make_conninfo(
+        "", **{"dbname": named.database, **{key: part for key, part in parts.items() if part}, **named.query}
+    )
 
 
 def _tag_retryable(context: ExceptionContext) -> None:

@@ -52,7 +52,7 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [_StructlogHandler()]
     root.setLevel(max(level, logging.INFO))
-    for noisy in ("alembic", "txn"):
+    for noisy in ("alembic", "txn", "huey"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

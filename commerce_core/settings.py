@@ -310,7 +310,7 @@ class ImportSettings(Section):
 class SchedulerSettings(Section):
     """`scheduler.*`: how often lapsed holds and unpaid orders are swept."""
 
-    interval_seconds: float = Field(default=2.0, gt=0)
+    interval_seconds: float = Field(default=0.5, gt=0)
 
 
 class JobSettings(Section):

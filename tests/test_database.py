@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from alembic import command
+from psycopg.conninfo import conninfo_to_dict
 from pyramid.response import Response
 from sqlalchemy import Engine, text
 from webtest import TestApp
@@ -15,7 +16,7 @@ from webtest import TestApp
 from commerce_core import migrations
 from commerce_core.application import make_configurator
 from commerce_core.catalog.models import Brand
-from commerce_core.database import uuid7
+from commerce_core.database import conninfo, uuid7
 from commerce_core.settings import CoreSettings
 
 
@@ -139,3 +140,19 @@ def test_ids_are_version_7_and_ordered_by_time() -> None:
     assert len(set(ids)) == 1_000
     assert {(made.version, made.variant) for made in ids} == {(7, UUID(int=0x8 << 60).variant)}
     assert [made.int >> 80 for made in ids] == sorted(made.int >> 80 for made in ids)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "postgresql://shop:p%40ss@db.example:6000/shop?sslmode=require",
+            {"host": "db.example", "port": "6000", "user": "shop", "password": "p@ss", "sslmode": "require"},
+        ),
+        ("postgresql://postgres@/shop?host=%2Ftmp%2Fmy+shop%2Fsocket", {"host": "/tmp/my shop/socket"}),
+    ],
+)
+def test_a_connection_of_ones_own_finds_what_the_engine_finds(url: str, expected: dict[str, str]) -> None:
+    found = conninfo_to_dict(conninfo(url))
+    assert found["dbname"] == "shop"
+    assert expected.items() <= found.items()

@@ -13,6 +13,7 @@ def includeme(config: Configurator) -> None:
 
     config.registry.passwords = Passwords(config.registry.settings_object.accounts)
     config.include(".policy")
+    config.include(".jobs")
     config.add_route("register", f"{API_PREFIX}/auth/register")
     config.add_route("register_confirm", f"{API_PREFIX}/auth/register/confirm")
     config.add_route("login", f"{API_PREFIX}/auth/login")

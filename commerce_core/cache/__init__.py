@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from pyramid.config import Configurator
 from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
 
 from commerce_core.cache import cdn, shared
 from commerce_core.cache.changes import Changes
@@ -19,6 +18,7 @@ from commerce_core.cache.images import ImageAddresses
 from commerce_core.cache.news import News
 from commerce_core.cache.store import Cache
 from commerce_core.clock import Clock
+from commerce_core.database import conninfo
 from commerce_core.events import EventBus
 from commerce_core.settings import CoreSettings
 
@@ -87,5 +87,5 @@ def _opener(url: str, settings: CoreSettings, clock: Clock) -> Callable[[str], C
         # Without a rest: what has changed is told as soon as Redis is back.
         tier = shared.SharedTier(client, clock, rest_seconds=0.0)
         return lambda name: RedisChannel(client, tier, name)
-    address: Any = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = conninfo(url)
     return lambda name: PostgresChannel(address, name, settings.sqlalchemy.connect_timeout_seconds)

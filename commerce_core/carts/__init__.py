@@ -17,4 +17,5 @@ def includeme(config: Configurator) -> None:
     config.add_route("cart_coupons", f"{API_PREFIX}/cart/coupons")
     config.add_route("cart_coupon", f"{API_PREFIX}/cart/coupons/{{code}}")
     config.add_route("cart_quote", f"{API_PREFIX}/cart/quote")
+    config.include(".jobs")
     config.scan(".views")

@@ -1,4 +1,4 @@
-"""`commerce serve`: everything a developer needs, in one terminal: database, web server, scheduler.
+"""`commerce serve`: everything a developer needs, in one terminal: database, web server, worker.
 
 Children get what was worked out here (the database's address) through the environment, like any other setting.
 """
@@ -49,7 +49,7 @@ SLOW_START_SECONDS = 20.0
 @click.option("--reload", is_flag=True, help="Restart the web server when the source changes.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Web processes.")
 def serve(config: Path, host: str, port: int, data_dir: Path | None, no_demo: bool, reload: bool, workers: int) -> None:
-    """Run the whole shop: database, web server and scheduler, until Ctrl-C."""
+    """Run the whole shop: database, web server and worker, until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     port = claim_port(host, port)
     changes = _source_changes(config) if reload else _ticks()
@@ -61,7 +61,7 @@ def serve(config: Path, host: str, port: int, data_dir: Path | None, no_demo: bo
             web_arguments = ["web", str(config), "--host", host, "--port", str(port), "--workers", str(workers)]
             children = {
                 name: Child(name, partial(start_commerce, arguments, environment))
-                for name, arguments in {"web": web_arguments, "scheduler": ["scheduler", str(config)]}.items()
+                for name, arguments in {"web": web_arguments, "worker": ["worker", str(config)]}.items()
             }
             for child in children.values():
                 supervisor.add(child)

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from commerce_core.api import API_PREFIX
+from commerce_core.database import conninfo
 from commerce_core.jobs.carrier import LISTEN_SECONDS, Courier, PostgresCourier, RedisCourier, attach
 from commerce_core.jobs.kinds import JobKind, Periodic, Watched
 from commerce_core.jobs.models import QUEUES
@@ -63,6 +63,7 @@ def includeme(config: Configurator) -> None:
     config.add_route("admin_job_cancel", f"{API_PREFIX}/admin/jobs/{{id}}/cancel")
     config.add_route("admin_job_assign", f"{API_PREFIX}/admin/jobs/{{id}}/assign")
     config.add_route("admin_batch", f"{API_PREFIX}/admin/batches/{{id}}")
+    config.include(".housekeeping")
     config.scan(".views")
 
 
@@ -80,5 +81,4 @@ def _courier(config: Configurator) -> Courier:
                 socket_timeout=LISTEN_SECONDS + settings.redis.timeout_ms / 1000,
             )
         )
-    url = make_url(config.registry.database_url).set(drivername="postgresql")
-    return PostgresCourier(url.render_as_string(hide_password=False))
+    return PostgresCourier(conninfo(config.registry.database_url))

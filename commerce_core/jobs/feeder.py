@@ -23,9 +23,8 @@ from commerce_core.log import first_line
 _log = structlog.get_logger("commerce.job")
 _TRY_TO_LEAD = text("SELECT pg_try_advisory_xact_lock(hashtext('commerce.jobs.feeder'))")
 AT_A_TIME = 1_000
-ROUND_SECONDS = 0.5
 # A worker that has shown no sign of life for so long is taken for dead. It beats six times as often.
-SILENCE = timedelta(seconds=30)
+SILENCE = timedelta(seconds=20)
 # The carrier is empty, and what it was given this long ago still waits: it has lost it.
 LOST_AFTER = timedelta(seconds=2)
 # Whatever the carrier holds: after so long a job is given to it again.
@@ -67,7 +66,9 @@ class Feeder:
     def _enqueue_watched(self, session: Session, watched: Watched, now: datetime) -> int:
         if not watched.is_due(session, now):
             return 0
-        return int(watched.kind.enqueue(session, now=now, unique_key=f"watched:{watched.kind.name}") is not None)
+        # One at a time, and one more at the most that waits.
+        name = watched.kind.name
+        return int(watched.kind.enqueue(session, now=now, unique_key=name, lane=name) is not None)
 
     def _enqueue_periodic(self, session: Session, periodic: Periodic, now: datetime) -> int:
         name = periodic.kind.name
@@ -94,4 +95,4 @@ def feed_for_ever(feeder: Feeder, *, wait: Callable[[float], object], stopped: C
             _log.warning("feeding failed", error=first_line(error))
             done = 0
         if done < AT_A_TIME:
-            wait(ROUND_SECONDS)
+            wait(feeder.registry.settings_object.scheduler.interval_seconds)

@@ -26,10 +26,14 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
+from commerce_core.settings import CoreSettings
 
 DEFAULT_RETRY = (10, 60, 300)
 DEFAULT_TIMEOUT_SECONDS = 60
 JITTER = 0.2
+# A sweep does what is due, whoever asks for it and how often: it is soon tried again, and may take its time.
+SWEEP_RETRY = (2, 10, 60)
+SWEEP_TIMEOUT = 300
 
 
 class Retry(Exception):
@@ -76,6 +80,12 @@ class JobContext:
         """The time (UTC), by the shop's clock."""
         now: datetime = self.registry.clock.now()
         return now
+
+    @property
+    def settings(self) -> CoreSettings:
+        """The shop's settings."""
+        settings: CoreSettings = self.registry.settings_object
+        return settings
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -46,9 +46,12 @@ SELECT batch_id, array(
 ) AS ready FROM ended
 """)
 
-# The try has failed; the job waits for the next, or is dead.
+# The try has failed; the job waits for the next, or is dead. It keeps its unique key unless another waits with it.
 FAIL = text("""
-UPDATE job SET state = :state, worker = NULL, run_at = :run_at, carried_at = NULL, unique_key = NULL,
+UPDATE job SET state = :state, worker = NULL, run_at = :run_at, carried_at = NULL,
+    unique_key = CASE WHEN EXISTS (
+        SELECT FROM job AS other WHERE other.unique_key = job.unique_key AND other.state = 'waiting'
+    ) THEN NULL ELSE unique_key END,
     finished_at = :finished_at, error = :error, traceback = :traceback
 WHERE id = :id AND state = 'running' AND worker = :worker AND attempts = :attempt
 RETURNING batch_id, queue, priority, subject

@@ -31,6 +31,8 @@ _log = structlog.get_logger("commerce.job")
 GRACE_SECONDS = 10.0
 BEAT_SECONDS = SILENCE.total_seconds() / 6
 
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
 MakeRegistry = Callable[[], Any]
 """Makes the shop's registry, in each process anew, so that none shares a connection with another."""
 
@@ -84,6 +86,10 @@ class JobWorker(Worker):  # type: ignore[misc]
 
     max_memory_bytes = 0
 
+    def initialize(self) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        super().initialize()
+
     def loop(self, now: Any = None) -> None:
         super().loop(now)
         if self.max_memory_bytes and _memory_bytes() > self.max_memory_bytes:
@@ -110,6 +116,10 @@ class JobConsumer(Consumer):  # type: ignore[misc]
     worker_class = JobWorker
     scheduler_class = JobFeeder
 
+    def start(self) -> None:
+        super().start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
 
 def work(
     make_registry: MakeRegistry,
@@ -121,6 +131,8 @@ def work(
     stop_seconds: float,
 ) -> None:
     """Run jobs of these queues until SIGTERM or SIGINT. Zero stands for no limit."""
+    # Whoever is to stop us before everything has started is heard when it has: no child is left half made.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     registry = make_registry()
     carrier = Carrier(courier_of(registry.engine).storage(queues))
     registry.engine.dispose()

@@ -26,6 +26,7 @@ def includeme(config: Configurator) -> None:
     desk = _open_desk(config.registry)
     config.registry.hold_desk = desk
     config.registry.bus.subscribe(StockChanged, desk.stock_came_back)
+    config.include(".jobs")
     config.scan(".views")
 
 

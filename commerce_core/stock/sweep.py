@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Select, select
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
@@ -40,16 +41,19 @@ def sweep_holds(engine: Engine, *, now: datetime, stop: Callable[[], bool] = lam
 def serve_waiting_backorders(engine: Engine, *, now: datetime) -> int:
     """Serve paid backorders whose units are there: those that a delivery had to leave out. How many were served."""
     with Session(engine) as session:
-        variants = session.scalars(
-            select(Hold.variant_id)
-            .join(StockLevel, StockLevel.variant_id == Hold.variant_id)
-            .where(Hold.awaiting_stock, Hold.sold_at.is_(None), Hold.state == "converted")
-            .where(StockLevel.on_hand >= Hold.reserved)
-            .distinct()
-            .limit(_VARIANTS_AT_A_TIME)
-        ).all()
+        variants = session.scalars(backorders_to_serve().distinct().limit(_VARIANTS_AT_A_TIME)).all()
     served = 0
     for variant_id in variants:
         with each_by_itself("variant", variant_id), transaction(engine) as session:
             served += serve_backorders(session, variant_id, now=now, actor="scheduler")
     return served
+
+
+def backorders_to_serve() -> Select[UUID]:
+    """The variants of paid backorders that wait although their units are on hand."""
+    return (
+        select(Hold.variant_id)
+        .join(StockLevel, StockLevel.variant_id == Hold.variant_id)
+        .where(Hold.awaiting_stock, Hold.sold_at.is_(None), Hold.state == "converted")
+        .where(StockLevel.on_hand >= Hold.reserved)
+    )

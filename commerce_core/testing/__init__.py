@@ -34,6 +34,8 @@ from commerce_core.clock import Clock
 from commerce_core.database import Base, make_engine, transaction
 from commerce_core.embedded import embedded_postgres, resolve
 from commerce_core.events import ProductChanged, attach, emit
+from commerce_core.jobs.feeder import Feeder
+from commerce_core.jobs.runner import run_due
 from commerce_core.mail.models import Mail
 from commerce_core.mail.templates import Letter, Templates
 from commerce_core.pricing.core_rules import CATALOGUE_PRICE
@@ -216,6 +218,18 @@ class ReceivedMail:
     template: str
     context: dict[str, Any]
     letter: Letter
+
+
+@pytest.fixture
+def run_jobs(application: Any) -> Callable[[], int]:
+    """`run_jobs()` does what workers would do now, here and at once; how many jobs were run."""
+    feeder = Feeder(application.registry)
+
+    def run() -> int:
+        feeder.feed(application.registry.clock.now())
+        return run_due(application.registry, application.registry.engine)
+
+    return run
 
 
 @pytest.fixture

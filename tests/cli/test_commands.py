@@ -15,9 +15,6 @@ from webtest import TestApp
 
 from commerce_core.accounts.models import User
 from commerce_core.cli import main
-from commerce_core.cli.scheduler import make_tasks, run_tasks
-from commerce_core.cli.shop import Shop
-from commerce_core.settings import CoreSettings
 from commerce_core.testing import StoppedClock, assert_stock_adds_up
 
 Run = Callable[..., Result]
@@ -119,19 +116,6 @@ def test_problems_in_the_settings_are_all_told_without_a_traceback(run: Run, mon
     assert result.exit_code == 1
     assert "did you mean stock.hold_seconds?" in result.output
     assert "api.max_body_bytes" in result.output
-
-
-def test_a_task_of_the_scheduler_that_fails_does_not_stop_the_others(
-    settings: CoreSettings, engine: Engine, database_url: str, clock: StoppedClock, make_variant: Callable[..., UUID]
-) -> None:
-    done = []
-
-    def fail(_now: object) -> int:
-        raise RuntimeError("the database is away")
-
-    tasks = make_tasks(Shop(settings, database_url, engine, clock))
-    run_tasks({"fail": fail, **tasks, "last": lambda _now: done.append("last") or 0}, clock.now())
-    assert done == ["last"]
 
 
 def test_the_databases_password_is_masked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

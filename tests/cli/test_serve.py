@@ -70,7 +70,7 @@ def test_serve_starts_everything_and_leaves_nothing_behind(
     shop = run(*arguments)
     shop.wait_for("Shop ready")
     assert shop.readyz() == 200
-    assert {shop.child(name).is_running() for name in ("postgres", "web", "scheduler")} == {True}
+    assert {shop.child(name).is_running() for name in ("postgres", "web", "worker")} == {True}
     shop.remember_processes()
     shop.process.send_signal(signal_number)
     assert shop.process.wait(DEADLINE_SECONDS) == 0, shop.output
@@ -90,7 +90,7 @@ def test_killed_children_come_back_and_a_killed_supervisor_leaves_no_orphans(run
     worker.kill()
     shop.wait_until(lambda: shop.child("web").children() not in ([], [worker]) and shop.readyz() == 200)
 
-    for name, told_as in (("postgres", "database"), ("scheduler", "scheduler"), ("web", "web")):
+    for name, told_as in (("postgres", "database"), ("worker", "worker"), ("web", "web")):
         shop.remember_processes()
         shop.child(name).kill()
         shop.wait_for(f"{told_as} was ended by SIGKILL; restarting in 0.5 s")

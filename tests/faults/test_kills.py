@@ -172,7 +172,7 @@ def test_web_processes_outlive_the_database_and_lose_nothing_that_a_buyer_was_to
                 is_served()
     wait_until_all_has_lapsed(engine)
     assert [worker.pid for web in shop.web for worker in web.workers] == workers
-    assert shop.scheduler.popen.poll() is None
+    assert shop.worker.popen.poll() is None
     assert crowd.told.unavailable > 0
     assert crowd.told.broken == 0
     assert crowd.told.paid

@@ -176,7 +176,7 @@ def test_a_batch_calls_back_when_all_have_ended(hands: Hands) -> None:
 def test_a_job_whose_worker_went_silent_is_run_again(hands: Hands) -> None:
     job_id = hands.enqueue(note, word="x")
     assert service.claim(hands.engine, _id(job_id), hands.registry.jobs, worker="gone", now=hands.clock.now())
-    hands.clock.tick(seconds=29)
+    hands.clock.tick(seconds=19)
     hands.feeder.feed(hands.clock.now())
     assert hands.job(job_id).state == "running"
     hands.clock.tick(seconds=2)
@@ -189,7 +189,7 @@ def test_a_job_that_kills_its_worker_every_time_dies(hands: Hands) -> None:
     job_id = hands.enqueue(note, word="x")
     for _ in range(4):
         assert service.claim(hands.engine, _id(job_id), hands.registry.jobs, worker="gone", now=hands.clock.now())
-        hands.clock.tick(seconds=31)
+        hands.clock.tick(seconds=21)
         hands.feeder.feed(hands.clock.now())
     assert hands.job(job_id).state == "dead"
     assert "went away during try 4" in (hands.job(job_id).error or "")

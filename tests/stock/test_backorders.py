@@ -76,7 +76,7 @@ def test_a_backorder_that_is_too_large_for_a_delivery_goes_on_waiting(
     assert_stock_adds_up(engine)
 
 
-def test_a_backorder_that_was_busy_when_the_goods_came_is_served_by_the_scheduler(
+def test_a_backorder_that_was_busy_when_the_goods_came_is_served_later(
     engine: Engine, clock: StoppedClock, variant_id: UUID, buy: Callable[[int], UUID]
 ) -> None:
     hold_id = buy(3)

@@ -39,7 +39,7 @@ FINDINGS = {
     "a webhook took effect more than once, or not at all":
         "SELECT event_id FROM webhook_event WHERE attempts <> 1 OR state NOT IN ('processed', 'ignored')",
 }  # fmt: skip
-# What was paid too late has been given back by the scheduler, or will be.
+# What was paid too late has been given back by a worker, or will be.
 MONEY_CAME = ("paid", "refunded")
 OPEN = """
     SELECT (SELECT count(*) FROM hold WHERE state = 'active')
@@ -47,7 +47,7 @@ OPEN = """
 
 
 def wait_until_all_has_lapsed(engine: Engine) -> None:
-    """Until the scheduler has given back every hold, and cancelled every order, that its buyer left behind."""
+    """Until the workers have given back every hold, and cancelled every order, that its buyer left behind."""
 
     def nothing_is_open() -> bool:
         with engine.connect() as connection:

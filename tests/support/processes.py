@@ -1,4 +1,4 @@
-"""The shop as it runs in production: several `commerce web` with several workers each, and a `commerce scheduler`."""
+"""The shop as it runs in production: several `commerce web` with several workers each, and a `commerce worker`."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Web(Process):
 
 
 class Shop:
-    """Two web servers and a scheduler on one database."""
+    """Two web servers and a worker on one database."""
 
     def __init__(self, folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE) -> None:
         config = folder / "shop.ini"
@@ -113,7 +113,7 @@ class Shop:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMMERCE_")}
         environment = inherited | {"COMMERCE_SQLALCHEMY__URL": url}
         self.web = [Web(config, program, environment, folder / f"web{number}.log") for number in (1, 2)]
-        self.scheduler = Process([*COMMERCE, "scheduler", str(config)], environment, folder / "scheduler.log")
+        self.worker = Process([*COMMERCE, "worker", str(config)], environment, folder / "worker.log")
 
     @property
     def ports(self) -> list[int]:
@@ -121,12 +121,12 @@ class Shop:
 
     @property
     def output(self) -> str:
-        return "\n".join(process.output for process in (*self.web, self.scheduler))
+        return "\n".join(process.output for process in (*self.web, self.worker))
 
     def stop(self) -> None:
-        for process in (*self.web, self.scheduler):
+        for process in (*self.web, self.worker):
             process.popen.terminate()
-        for process in (*self.web, self.scheduler):
+        for process in (*self.web, self.worker):
             process.stop()
 
 

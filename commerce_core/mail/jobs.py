@@ -1,0 +1,36 @@
+"""Delivering mail, and forgetting what was delivered long ago."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pyramid.config import Configurator
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from commerce_core.jobs.kinds import SWEEP_RETRY, SWEEP_TIMEOUT, JobContext, job
+from commerce_core.mail.delivery import deliver_mails
+from commerce_core.mail.models import Mail
+from commerce_core.mail.service import forget_sent_mails
+from commerce_core.mail.transports import make_transport
+
+
+@job("mail.deliver", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
+def deliver(context: JobContext) -> None:
+    """What is due. When a mail is tried again is the mail's own business: see service.py."""
+    settings = context.settings.mail
+    deliver_mails(context.engine, make_transport(settings), settings, now=context.now)
+
+
+@job("mail.forget", queue="low", timeout=SWEEP_TIMEOUT)
+def forget(context: JobContext) -> None:
+    forget_sent_mails(context.session, now=context.now, days=context.settings.mail.keep_days)
+
+
+def includeme(config: Configurator) -> None:
+    config.add_watched_job(deliver, is_due=_mails_are_due)
+    config.add_periodic_job(forget, every=timedelta(hours=1))
+
+
+def _mails_are_due(session: Session, now: datetime) -> bool:
+    return bool(session.scalar(select(exists().where(Mail.state == "waiting", Mail.next_attempt_at <= now))))
