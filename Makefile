@@ -14,7 +14,7 @@ help:  ## List the targets
 
 setup: $(INSTALLED)  ## Make .venv and install everything, if that is not done yet
 
-serve: $(INSTALLED)  ## Run the shop: database, web server, scheduler (ARGS="--port 8000 --reload")
+serve: $(INSTALLED)  ## Run the shop: database, web server, worker (ARGS="--port 8000 --reload")
 	@$(BIN)/python -m commerce_core.cli serve $(CONFIG) $(ARGS)
 
 test: $(INSTALLED)  ## Run the tests (ARGS="tests/stock -k hold")

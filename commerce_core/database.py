@@ -102,10 +102,9 @@ def make_engine(url: str, settings: DatabaseSettings) -> Engine:
 def conninfo(url: str) -> str:
     """The address as libpq has it, for a connection of one's own: its URLs know no "+" for a space."""
     named = make_url(url)
-    parts = {"host": named.host, "port": named.port, "user": named.username, "password": named.password}
-    return make_conninfo(
-        "", **{"dbname": named.database, **{key: part for key, part in parts.items() if part}, **named.query}
-    )
+    parts: dict[str, Any] = {"host": named.host, "port": named.port, "user": named.username, "password": named.password}
+    given = {key: part for key, part in parts.items() if part}
+    return make_conninfo("", dbname=named.database, **given, **dict[str, Any](named.query))
 
 
 def _tag_retryable(context: ExceptionContext) -> None:

@@ -46,7 +46,7 @@ def worker(config: str, queues: list[str], workers: int | None) -> None:
 
     with open_shop(config) as shop:
         settings = shop.settings.model_copy(
-            update={"sqlalchemy": shop.settings.sqlalchemy.model_copy(update={"url": shop.url, "pool_size": 2})}
+            update={"sqlalchemy": shop.settings.sqlalchemy.model_copy(update={"url": shop.url, "pool_size": 4})}
         )
         shop.engine.dispose()
         work(

@@ -160,6 +160,17 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "admin_refund_retry"): shared("/admin/refunds/{missing}/retry", answers=404),
     ("GET", "admin_webhook_events"): shared("/admin/webhook-events"),
     ("POST", "admin_webhook_event_retry"): shared("/admin/webhook-events/{missing}/retry", answers=404),
+    # jobs
+    ("GET", "admin_jobs"): shared("/admin/jobs"),
+    ("GET", "admin_jobs_stats"): shared("/admin/jobs/stats"),
+    ("POST", "admin_jobs_retry"): shared("/admin/jobs/retry", {}),
+    ("GET", "admin_job"): shared("/admin/jobs/{missing}", answers=404),
+    ("POST", "admin_job_retry"): shared("/admin/jobs/{missing}/retry", answers=404),
+    ("POST", "admin_job_cancel"): shared("/admin/jobs/{missing}/cancel", answers=404),
+    ("POST", "admin_job_ignore"): shared("/admin/jobs/{missing}/ignore", {}, answers=404),
+    ("POST", "admin_job_resolve"): shared("/admin/jobs/{missing}/resolve", {"notes": "seen to by hand"}, answers=404),
+    ("POST", "admin_job_assign"): shared("/admin/jobs/{missing}/assign", {"assigned_to": None}, answers=404),
+    ("GET", "admin_batch"): shared("/admin/batches/{missing}", answers=404),
     # staff: the catalogue
     ("GET", "admin_products"): shared("/admin/products"),
     ("POST", "admin_products"): shared("/admin/products"),
