@@ -89,9 +89,7 @@ def _measure(engine: Engine, url: str, config: Path, redis_url: str | None, jobs
                 time.sleep(0.005)
     with engine.connect() as connection:
         waits = connection.scalars(
-            text(
-                "SELECT extract(epoch FROM started_at - created_at) * 1000 FROM job ORDER BY id DESC LIMIT :idle"
-            ),
+            text("SELECT extract(epoch FROM started_at - created_at) * 1000 FROM job ORDER BY id DESC LIMIT :idle"),
             {"idle": IDLE_JOBS},
         ).all()
     registry.engine.dispose()

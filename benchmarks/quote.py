@@ -27,7 +27,7 @@ SHOP = {"tax.rates": "DE 19, DE reduced 7", "shipping.flat": "EUR 500"}
 
 
 def bench(console: Console, _engine: Engine, url: str, _config: Path, seconds: float) -> None:
-    """Prints one table: microseconds of CPU time a quote, for each number of lines, by line and by order, and as browsed."""
+    """Prints one table: microseconds of CPU time a quote, by number of lines and kind of rounding, and as browsed."""
     table = Table(title="Quoting a basket by 5 rules: price, 10 % off each line, 7.77 off all, shipping, tax")
     for column in ("what", "lines", "µs of CPU a quote (median)", "p95"):
         table.add_column(column, justify="left" if column == "what" else "right")
