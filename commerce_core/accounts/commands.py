@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -41,8 +42,8 @@ def create_admin(
     """Make an administrator, or make an existing user one.
 
     What was done is told on standard error; a new password, and a new token, which are shown only once, are all of the
-    output. An existing user's password and tokens stay as they are, unless another password is given. At a terminal,
-    somebody without a password is asked for one.
+    output. A token lasts as long as a login's. An existing user's password and tokens stay as they are, unless another
+    password is given. At a terminal, somebody without a password is asked for one.
     """
     if sum([password_file is not None, password_stdin, generate_password]) > 1:
         raise click.UsageError("Give the password in one way only.")
@@ -102,7 +103,8 @@ def _make_admin(shop: Shop, email: str, name: str, password: str | None, *, toke
         if password_hash is not None:
             person.password_hash = password_hash
             done += ", with the password that was given"
-        bearer = issue_token(session, person, "command line") if token else None
+        ends = shop.clock.now() + timedelta(days=shop.settings.accounts.token_days)
+        bearer = issue_token(session, person, "command line", expires_at=ends) if token else None
     click.echo(f"{email} {done}.", err=True)
     return bearer
 

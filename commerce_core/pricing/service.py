@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from commerce_core.api.errors import is_unavailable
 from commerce_core.api.problems import Conflict
 from commerce_core.catalog.models import Product, Variant
+from commerce_core.money import formatted
 from commerce_core.pricing.basket import Basket, Buyer, Item
 from commerce_core.pricing.quote import Quote, QuoteLine, Stage
 from commerce_core.pricing.rules import PriceRule, Pricing
@@ -34,7 +35,7 @@ class PriceChanged(Conflict):
     slug = "price-changed"
     title = "The price has changed"
     example: ClassVar[dict[str, Any]] = {
-        "detail": "The total is 8997 now, not 7999.",
+        "detail": "The total is $89.97 now, not $79.99.",
         "expected_total": 7999,
         "total": 8997,
         "currency": "USD",
@@ -44,8 +45,11 @@ class PriceChanged(Conflict):
     def __init__(
         self, *, expected: int | None, total: int, currency: str, lines: Sequence[dict[str, Any]] = ()
     ) -> None:
+        told = "Prices have changed."
+        if expected is not None:
+            told = f"The total is {formatted(total, currency)} now, not {formatted(expected, currency)}."
         super().__init__(
-            f"The total is {total} now, not {expected}." if expected is not None else "Prices have changed.",
+            told,
             expected_total=expected,
             total=total,
             currency=currency,
