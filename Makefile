@@ -18,7 +18,7 @@ serve: $(INSTALLED)  ## Run the shop: database, web server, worker (ARGS="--port
 	@$(BIN)/python -m commerce_core.cli serve $(CONFIG) $(ARGS)
 
 test: $(INSTALLED)  ## Run the tests (ARGS="tests/stock -k hold")
-	$(BIN)/python -m pytest -n 2 -q $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 check: $(INSTALLED)  ## Check format, style, types and import contracts
 	$(BIN)/python -m ruff format --check .
@@ -30,7 +30,7 @@ bench: $(INSTALLED)  ## Measure throughput; see benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(INSTALLED)  ## Run the tests with more connections, more kills and more time
-	COMMERCE_SOAK=1 $(BIN)/python -m pytest -n 2 -q $(ARGS)
+	COMMERCE_SOAK=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 docs: $(INSTALLED)  ## Write the generated documents: docs/openapi.json
 	$(BIN)/python -m commerce_core.cli openapi > docs/openapi.json.new

@@ -428,7 +428,8 @@ def _describe(detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{path}: is required" if "." in path else f"{path}.url: is required"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower()}{message[1:]}"
+    # Codes, such as USD, stay as they are.
+    return f"{path}: {message if message[1:2].isupper() else message[0].lower() + message[1:]}"
 
 
 def _placeholder_secrets(settings: CoreSettings) -> list[str]:

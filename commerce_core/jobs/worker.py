@@ -40,11 +40,11 @@ MakeRegistry = Callable[[], Any]
 class Child:
     """What runs jobs in one process."""
 
-    def __init__(self, make_registry: MakeRegistry) -> None:
+    def __init__(self, make_registry: MakeRegistry, parent: int) -> None:
+        self._parent = parent
         self.registry = make_registry()
         self.engine: Engine = self.registry.engine
         self.runner = Runner(self.registry, self.engine, f"{socket.gethostname()}:{os.getpid()}")
-        self._parent = os.getppid()
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
 
     def run(self, job_id: str) -> None:
@@ -101,12 +101,15 @@ class JobFeeder(Scheduler):  # type: ignore[misc]
     """In place of Huey's scheduler: our feeder, which reads the jobs' own rows."""
 
     make_registry: MakeRegistry | None = None
+    # The worker's process, which stops us; known before the fork, because it may be gone soon after.
+    parent = 0
 
     def loop(self, now: Any = None) -> None:
         assert self.make_registry is not None
-        feeder, parent = Feeder(type(self).make_registry()), os.getppid()  # type: ignore[misc]
         feed_for_ever(
-            feeder, wait=self.stop_flag.wait, stopped=lambda: self.stop_flag.is_set() or os.getppid() != parent
+            Feeder(type(self).make_registry()),  # type: ignore[misc]
+            wait=self.stop_flag.wait,
+            stopped=lambda: self.stop_flag.is_set() or os.getppid() != self.parent,
         )
         if not self.stop_flag.is_set():
             os._exit(os.EX_OK)  # the process that would stop us was killed
@@ -137,10 +140,11 @@ def work(
     carrier = Carrier(courier_of(registry.engine).storage(queues))
     registry.engine.dispose()
     child: list[Child] = []
+    parent = JobFeeder.parent = os.getpid()
 
     @carrier.on_startup()  # type: ignore[untyped-decorator]
     def begin() -> None:
-        child.append(Child(make_registry))
+        child.append(Child(make_registry, parent))
 
     def run_job(job_id: str) -> None:
         child[0].run(job_id)
