@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from typing import Any
 
@@ -83,9 +84,10 @@ def openapi_document(registry: Any) -> Json:
         "components": {
             "schemas": dict(sorted({**schemas.components, **parts.problem_schemas(problems.values())}.items())),
             "responses": {parts.problem_name(kind): parts.problem_response([kind]) for kind in problems.values()},
-            "parameters": parts.PARAMETERS,
-            "headers": parts.HEADERS,
-            "securitySchemes": parts.SECURITY_SCHEMES,
+            # Copies: whoever gets the document may change it.
+            "parameters": deepcopy(parts.PARAMETERS),
+            "headers": deepcopy(parts.HEADERS),
+            "securitySchemes": deepcopy(parts.SECURITY_SCHEMES),
         },
     }
 
