@@ -25,7 +25,7 @@ from commerce_core.testing import folder_for_postgres, make_settings
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
 ROUNDS = 20 if SOAK else 1
-ANSWERS_BETWEEN_FAULTS = 200
+ANSWERS_BETWEEN_FAULTS = 120
 SEED = random.getrandbits(32) if SOAK else 20_261_122
 BRISK = {"stock.hold_seconds": 5, "orders.payment_seconds": 5, "scheduler.interval_seconds": 0.2}
 
