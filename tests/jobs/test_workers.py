@@ -154,11 +154,10 @@ def test_what_was_lost_between_the_commit_and_the_carrier_runs_all_the_same(
     wait_until(lambda: len(numbers(engine)) == 10)
 
 
+@pytest.mark.parametrize("carrier", ["redis"], indirect=True)
 def test_a_redis_that_is_away_costs_time_and_no_job(
-    shop: Any, engine: Engine, start: Callable[..., Process], carrier: dict[str, str], request: pytest.FixtureRequest
+    shop: Any, engine: Engine, start: Callable[..., Process], request: pytest.FixtureRequest
 ) -> None:
-    if not carrier:
-        pytest.skip("PostgreSQL carries")
     server = request.getfixturevalue("redis_server")
     start("--workers", "2")
     for number in range(20):
