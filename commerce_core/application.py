@@ -66,6 +66,14 @@ def make_configurator(settings: CoreSettings, *, clock: Clock | None = None) -> 
     return config
 
 
+def close(registry: Any) -> None:
+    """Let go of all that a shop has open: connections, threads. What it has still to tell others is told first."""
+    registry.cache.close()
+    registry.hold_desk.close()
+    registry.limiter.close()
+    registry.engine.dispose()
+
+
 def _bake_request_properties(config: Configurator) -> None:
     """Put what `add_request_method` has added on one request class; Pyramid would make a class for every request."""
     properties = config.registry.queryUtility(IRequestExtensions).descriptors

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from webtest import TestApp
 
 from commerce_core import migrations
-from commerce_core.application import make_configurator
+from commerce_core.application import close, make_configurator
 from commerce_core.catalog.models import Brand
 from commerce_core.database import conninfo, uuid7
 from commerce_core.settings import CoreSettings
@@ -38,8 +38,7 @@ def app_with(settings: CoreSettings, engine: Engine) -> Iterator[Callable[[Calla
 
     yield make
     for config in configurators:
-        config.registry.hold_desk.close()
-        config.registry.engine.dispose()
+        close(config.registry)
 
 
 def brands(engine: Engine) -> int:

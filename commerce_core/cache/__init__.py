@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from uuid import uuid4
 
 from pyramid.config import Configurator
@@ -37,17 +37,6 @@ def includeme(config: Configurator) -> None:
     )
     registry.image_addresses = ImageAddresses(settings.cdn)
     config.include(cdn)
-
-
-@contextmanager
-def telling_of_changes(bus: EventBus, engine: Engine, url: str, settings: CoreSettings) -> Iterator[None]:
-    """For commands, which keep nothing themselves: what they change is told to those that do."""
-    cdn.subscribe(bus, engine, cdn.purgers_of(settings.cdn), Clock())
-    news = _connect(bus, engine, url, settings, Clock(), drop=lambda _: None)
-    try:
-        yield
-    finally:
-        news.close()
 
 
 def drop_everywhere(url: str, settings: CoreSettings) -> None:

@@ -91,7 +91,7 @@ def _in_this_process(shop: Shop, language: str) -> Iterator[Fetch]:
     """Build the answers here, and leave them in Redis."""
     from pyramid.request import Request
 
-    from commerce_core.application import make_application
+    from commerce_core.application import close, make_application
     from commerce_core.settings import LimitSettings
 
     unlimited: dict[str, Any] = {"limits": LimitSettings(default="off")}
@@ -105,10 +105,7 @@ def _in_this_process(shop: Shop, language: str) -> Iterator[Fetch]:
     try:
         yield fetch
     finally:
-        app.registry.cache.close()
-        app.registry.hold_desk.close()
-        app.registry.limiter.close()
-        app.registry.engine.dispose()
+        close(app.registry)
 
 
 def _over_http(url: str, language: str) -> Fetch:

@@ -35,11 +35,12 @@ class Shop:
 
 @contextmanager
 def open_shop(config: str) -> Iterator[Shop]:
-    """The shop of an .ini file. An embedded database that is not running is started, and stopped at the end."""
-    from commerce_core.cache import telling_of_changes
-    from commerce_core.database import make_engine
+    """The shop of an .ini file, with all its rooms: what a command changes is told as any change is.
+
+    An embedded database that is not running is started, and stopped at the end.
+    """
+    from commerce_core.application import close, make_configurator
     from commerce_core.embedded import embedded_postgres, folder_of, is_embedded, resolve
-    from commerce_core.events import EventBus, attach
     from commerce_core.log import configure_logging
     from commerce_core.settings import load_settings
 
@@ -55,11 +56,8 @@ def open_shop(config: str) -> Iterator[Shop]:
             yield resolve(settings.sqlalchemy.url)
 
     with database() as url:
-        engine = make_engine(url, settings.sqlalchemy)
-        bus = EventBus()
-        attach(engine, bus)
+        registry = make_configurator(settings).registry
         try:
-            with telling_of_changes(bus, engine, url, settings):
-                yield Shop(settings, url, engine, Clock())
+            yield Shop(settings, url, registry.engine, registry.clock)
         finally:
-            engine.dispose()
+            close(registry)

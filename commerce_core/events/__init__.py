@@ -1,17 +1,18 @@
 """What happened, and who is told.
 
-A service calls `emit(session, event)`; after the commit every subscriber of that event's class is called, each on its
-own, and a failing one is logged and hurts nobody. Nothing is called when the transaction rolls back. Events carry ids
-and figures, never rows.
+A service calls `emit(session, event)`. Subscribers are of two kinds. Those **after the commit** are called in this
+process, each on its own; a failing one is logged and hurts nobody; who dies before has told nobody. **Durable** ones
+(`config.add_durable_subscriber`) are jobs that `emit` writes in the same transaction: they run at least once, whatever
+dies. Nobody is told when the transaction rolls back. Events carry ids and figures, never rows.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import structlog
@@ -25,13 +26,16 @@ _log = structlog.get_logger("commerce.events")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """Base of all events."""
+    """Base of all events. `topic` is what the rest of the world calls them."""
+
+    topic: ClassVar[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StockChanged(Event):
     """A variant's level changed. `version` counts its movements: drop what is older than what you have seen."""
 
+    topic: ClassVar[str] = "stock.changed"
     variant_id: UUID
     kind: str
     on_hand: int
@@ -49,6 +53,7 @@ class ProductChanged(Event):
     not named. An import that changes many names none: look at everything.
     """
 
+    topic: ClassVar[str] = "catalogue.changed"
     what: str
     product_ids: tuple[UUID, ...] = ()
     category_id: UUID | None = None
@@ -57,6 +62,7 @@ class ProductChanged(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrderPlaced(Event):
+    topic: ClassVar[str] = "order.placed"
     order_id: UUID
     number: str
     total: int
@@ -65,12 +71,14 @@ class OrderPlaced(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrderPaid(Event):
+    topic: ClassVar[str] = "order.paid"
     order_id: UUID
     number: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrderPaymentFailed(Event):
+    topic: ClassVar[str] = "order.payment_failed"
     order_id: UUID
     number: str
 
@@ -79,6 +87,7 @@ class OrderPaymentFailed(Event):
 class OrderCancelled(Event):
     """`reason` is `cancelled` or `expired`."""
 
+    topic: ClassVar[str] = "order.cancelled"
     order_id: UUID
     number: str
     reason: str
@@ -88,6 +97,7 @@ class OrderCancelled(Event):
 class OrderFulfilled(Event):
     """Units of an order have been shipped. `notify` says whether the customer is to be told."""
 
+    topic: ClassVar[str] = "order.fulfilled"
     order_id: UUID
     number: str
     fulfillment_id: UUID
@@ -100,6 +110,7 @@ class OrderFulfilled(Event):
 class RefundDue(Event):
     """Money must go back that should not have been taken: the order was gone, or had been paid before."""
 
+    topic: ClassVar[str] = "refund.due"
     order_id: UUID
     refund_id: UUID
     amount: int
@@ -110,6 +121,7 @@ class RefundDue(Event):
 class RefundSucceeded(Event):
     """The provider has given the money back."""
 
+    topic: ClassVar[str] = "refund.succeeded"
     order_id: UUID
     refund_id: UUID
     amount: int
@@ -120,6 +132,7 @@ class RefundSucceeded(Event):
 class RefundFailed(Event):
     """The provider has not given the money back, and will not be asked again unless the staff say so."""
 
+    topic: ClassVar[str] = "refund.failed"
     order_id: UUID
     refund_id: UUID
     amount: int
@@ -131,6 +144,7 @@ class RefundFailed(Event):
 class WebhookReceived(Event):
     """A provider's event was filed. `state` is what became of it."""
 
+    topic: ClassVar[str] = "payment.webhook_received"
     provider: str
     event_id: str
     state: str
@@ -141,6 +155,7 @@ class WebhookReceived(Event):
 class JobDied(Event):
     """A job has failed for good. `subject` is what it was about, as `order:<id>`."""
 
+    topic: ClassVar[str] = "job.died"
     job_id: UUID
     name: str
     error: str
@@ -148,6 +163,7 @@ class JobDied(Event):
 
 
 Subscriber = Callable[[Any], None]
+Recorder = Callable[[Session, Any], object]
 
 
 class EventBus:
@@ -155,10 +171,24 @@ class EventBus:
 
     def __init__(self) -> None:
         self._subscribers: defaultdict[type[Event], list[Subscriber]] = defaultdict(list)
+        self._recorders: defaultdict[type[Event], list[Recorder]] = defaultdict(list)
 
     def subscribe(self, kind: type[Event], subscriber: Subscriber) -> None:
         """Call `subscriber` with every committed event of this class."""
         self._subscribers[kind].append(subscriber)
+
+    def record(self, kind: type[Event], recorder: Recorder) -> None:
+        """Call `recorder` with the session, and with every event of this class that is emitted in it.
+
+        It writes in the transaction of the event, with whatever is locked there, and what it raises undoes it.
+        """
+        if kind is StockChanged:
+            raise ValueError("a hold writes nothing but itself: follow the levels' versions, or StockLow and its kin")
+        self._recorders[kind].append(recorder)
+
+    def recorders(self, kind: type[Event]) -> Sequence[Recorder]:
+        """Who writes down events of this class."""
+        return self._recorders.get(kind, ())
 
     def publish(self, event: Event) -> None:
         """Tell the subscribers. Never raises."""
@@ -170,7 +200,13 @@ class EventBus:
 
 
 def emit(session: Session, event: Event) -> None:
-    """Tell the subscribers of the session's bus about `event` once its transaction has committed."""
+    """Tell the subscribers of the session's bus about `event` once its transaction has committed.
+
+    The jobs of durable subscribers are written here and now, in that transaction.
+    """
+    bus = _bus_of(session)
+    for recorder in bus.recorders(type(event)) if bus is not None else ():
+        recorder(session, event)
     session.info.setdefault("events", []).append(event)
 
 
@@ -191,7 +227,7 @@ def savepoint(session: Session) -> Iterator[None]:
 def _deliver(session: Session) -> None:
     if session.in_nested_transaction():
         return
-    bus = session.info.get("bus") or _bus_of(session)
+    bus = _bus_of(session)
     for event in session.info.pop("events", ()):
         log_event(event, request_id=session.info.get("request_id"))
         if bus is not None:
@@ -204,7 +240,10 @@ def attach(engine: Engine, bus: EventBus | None) -> None:
 
 
 def _bus_of(session: Session) -> EventBus | None:
-    bus: EventBus | None = session.bind.get_execution_options().get("commerce_bus") if session.bind else None
+    """The session's own bus, or else its engine's."""
+    bus: EventBus | None = session.info.get("bus")
+    if bus is None and session.bind is not None:
+        bus = session.bind.get_execution_options().get("commerce_bus")
     return bus
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.api import API_PREFIX
 from commerce_core.database import conninfo
+from commerce_core.events import Event
 from commerce_core.jobs.carrier import LISTEN_SECONDS, Courier, PostgresCourier, RedisCourier, attach
 from commerce_core.jobs.kinds import JobKind, Periodic, Watched
 from commerce_core.jobs.models import QUEUES
@@ -45,6 +46,20 @@ def add_watched_job(config: Configurator, kind: JobKind, *, is_due: Callable[[Se
     config.registry.watched_jobs.append(Watched(kind, is_due))
 
 
+def add_durable_subscriber(config: Configurator, event: type[Event], kind: JobKind) -> None:
+    """Directive: have this kind of job done for every event of a class; its one argument is called `event`.
+
+    The job is written where the event is emitted, in the same transaction, so none is lost. It may run more than once,
+    and in any order with others. A kind may be added for several classes: let its argument be of their union.
+    """
+    if config.registry.jobs.get(kind.name) is not kind:
+        add_job(config, kind)
+    if list(kind.arguments.model_fields) != ["event"]:
+        raise ConfigurationError(f"the job {kind.name!r} subscribes to events: let it take one argument, `event`")
+    clock = config.registry.clock
+    config.registry.bus.record(event, lambda session, event: kind.enqueue(session, now=clock.now(), event=event))
+
+
 def includeme(config: Configurator) -> None:
     config.registry.jobs = {}
     config.registry.periodic_jobs = []
@@ -52,6 +67,7 @@ def includeme(config: Configurator) -> None:
     config.add_directive("add_job", add_job)
     config.add_directive("add_periodic_job", add_periodic_job)
     config.add_directive("add_watched_job", add_watched_job)
+    config.add_directive("add_durable_subscriber", add_durable_subscriber)
     attach(config.registry.engine, _courier(config))
     config.add_route("admin_jobs", f"{API_PREFIX}/admin/jobs")
     config.add_route("admin_jobs_stats", f"{API_PREFIX}/admin/jobs/stats")

@@ -27,7 +27,7 @@ from commerce_core import migrations
 from commerce_core.accounts.tokens import issue_token
 from commerce_core.accounts.users import create_user
 from commerce_core.api.limits import STRATEGIES
-from commerce_core.application import make_application
+from commerce_core.application import close, make_application
 from commerce_core.catalog.models import Variant
 from commerce_core.catalog.service import add_variant, create_product
 from commerce_core.clock import Clock
@@ -196,10 +196,7 @@ def application(settings: CoreSettings, clock: StoppedClock, engine: Engine) -> 
     attach(engine, app.registry.bus)
     yield app
     attach(engine, None)
-    app.registry.cache.close()
-    app.registry.hold_desk.close()
-    app.registry.limiter.close()
-    app.registry.engine.dispose()
+    close(app.registry)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from webtest import TestApp
 from commerce_core.api.counters import REST_SECONDS, RedisCounters
 from commerce_core.api.limits import Strategy, rates_of
 from commerce_core.api.problems import TooManyRequests
-from commerce_core.application import make_application
+from commerce_core.application import close, make_application
 from commerce_core.settings import RedisSettings
 from commerce_core.testing import StoppedClock, make_settings
 from commerce_core.testing.redis import RedisServer
@@ -47,9 +47,7 @@ def processes(database_url: str, engine: Engine, clock: StoppedClock, redis_serv
     applications = [make_application(settings, clock=clock) for _ in range(2)]
     yield applications
     for application in applications:
-        application.registry.hold_desk.close()
-        application.registry.limiter.close()
-        application.registry.engine.dispose()
+        close(application.registry)
 
 
 def counts(application: Any, strategy: str, key: str | None = None) -> bool:

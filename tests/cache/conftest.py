@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from commerce_core.application import make_application
+from commerce_core.application import close, make_application
 from commerce_core.cache.shared import SharedTier, connect
 from commerce_core.cache.store import Build, Cache
 from commerce_core.settings import CacheSettings, RedisSettings
@@ -108,10 +108,7 @@ def processes(request: pytest.FixtureRequest, database_url: str, engine: Engine)
 
     yield start
     for app in running:
-        app.registry.cache.close()
-        app.registry.hold_desk.close()
-        app.registry.limiter.close()
-        app.registry.engine.dispose()
+        close(app.registry)
 
 
 def build_of(body: bytes, *tags: str) -> Build:

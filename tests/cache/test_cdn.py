@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from commerce_core.application import make_configurator
+from commerce_core.application import close, make_configurator
 from commerce_core.cache.cdn import AFTER, request_purge
 from commerce_core.database import transaction, uuid7
 from commerce_core.events import ProductChanged, emit
@@ -33,10 +33,7 @@ def registry(database_url: str, engine: Engine, clock: StoppedClock, cloudflare:
     given = {"cdn.cloudflare_zone": ZONE, "cdn.cloudflare_token": TOKEN, "cdn.cloudflare_url": cloudflare.url}
     registry = make_configurator(make_settings(database_url, given), clock=clock).registry
     yield registry
-    registry.cache.close()
-    registry.hold_desk.close()
-    registry.limiter.close()
-    registry.engine.dispose()
+    close(registry)
 
 
 def change(registry: Any, *product_ids: UUID) -> None:
@@ -159,10 +156,7 @@ def test_a_shop_adds_a_cdn_of_its_own(database_url: str, engine: Engine, clock: 
     assert run(registry) == 2
     assert sorted(len(tags) for tags in recorder.purged) == [1, 2]
     registry.cdn_purgers.clear()
-    registry.cache.close()
-    registry.hold_desk.close()
-    registry.limiter.close()
-    registry.engine.dispose()
+    close(registry)
 
 
 @pytest.mark.parametrize(

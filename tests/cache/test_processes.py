@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +16,11 @@ from sqlalchemy import Engine, text, update
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
-from commerce_core.cache import telling_of_changes
 from commerce_core.catalog.models import Product
 from commerce_core.child_process import tied
-from commerce_core.database import make_engine, transaction
-from commerce_core.events import EventBus, ProductChanged, attach, emit
+from commerce_core.cli.shop import open_shop
+from commerce_core.database import transaction
+from commerce_core.events import ProductChanged, emit
 from commerce_core.stock.service import receive_stock
 from commerce_core.testing.redis import RedisServer
 from tests.cache.conftest import wait_until
@@ -67,18 +68,18 @@ def test_what_is_renamed_here_is_so_there_and_at_once_here(
 
 
 def test_what_a_command_changes_is_shown(
-    processes: Processes, make_variant: Callable[..., UUID], database_url: str
+    processes: Processes, make_variant: Callable[..., UUID], database_url: str, tmp_path: Path
 ) -> None:
     variant_id = make_variant(stock=1)
     there = processes()
     shown(there)
-    settings = there.registry.settings_object
-    engine = make_engine(database_url, settings.sqlalchemy)
-    bus = EventBus()
-    attach(engine, bus)
-    with telling_of_changes(bus, engine, database_url, settings), transaction(engine) as session:
-        receive_stock(session, variant_id, 5, now=there.registry.clock.now(), actor="command")
-    engine.dispose()
+    config = tmp_path / "shop.ini"
+    shared = there.registry.settings_object.redis.url
+    settings = {"commerce.environment": "development", "sqlalchemy.url": database_url, "cache.delay_ms": 100}
+    lines = [f"{key} = {value}" for key, value in (settings | ({"redis.url": shared} if shared else {})).items()]
+    config.write_text("\n".join(["[app:main]", "use = egg:commerce-core", *lines]))
+    with open_shop(str(config)) as shop, transaction(shop.engine) as session:
+        receive_stock(session, variant_id, 5, now=shop.clock.now(), actor="command")
     assert wait_until(lambda: shown(there)["available"] == 6) < LIMIT_SECONDS
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from commerce_core.application import make_configurator
+from commerce_core.application import close, make_configurator
 from commerce_core.settings import CoreSettings
 from commerce_core.testing import StoppedClock
 from tests.jobs.kinds import BROKEN, RAN, Hands, fatal, fragile, later, limited, note, sweep
@@ -24,5 +24,4 @@ def hands(settings: CoreSettings, engine: Engine, clock: StoppedClock) -> Iterat
     RAN.clear()
     BROKEN["is"] = True
     yield Hands(config.registry, config.registry.engine, clock)
-    config.registry.hold_desk.close()
-    config.registry.engine.dispose()
+    close(config.registry)

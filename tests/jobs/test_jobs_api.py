@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
-from commerce_core.application import make_configurator
+from commerce_core.application import close, make_configurator
 from commerce_core.jobs.runner import run_due
 from commerce_core.jobs.service import open_batch, seal_batch
 from commerce_core.settings import CoreSettings
@@ -32,9 +32,7 @@ def application(settings: CoreSettings, clock: StoppedClock, engine: Engine) -> 
     RAN.clear()
     BROKEN["is"] = True
     yield application
-    application.registry.hold_desk.close()
-    application.registry.cache.close()
-    application.registry.engine.dispose()
+    close(application.registry)
 
 
 @pytest.fixture

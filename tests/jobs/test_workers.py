@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from support.processes import Process, wait_until
 
 from commerce_core import migrations
-from commerce_core.application import make_configurator
+from commerce_core.application import close, make_configurator
 from commerce_core.database import make_engine
 from commerce_core.embedded import EmbeddedPostgres
 from commerce_core.jobs.kinds import JobKind
@@ -67,8 +67,7 @@ def shop(database: EmbeddedPostgres, engine: Engine, carrier: dict[str, str]) ->
     config.include("tests.jobs.program")
     config.commit()
     yield config.registry
-    config.registry.hold_desk.close()
-    config.registry.engine.dispose()
+    close(config.registry)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
-from commerce_core.application import make_application
+from commerce_core.application import close, make_application
 from commerce_core.catalog.models import Product, Variant
 from commerce_core.database import transaction
 from commerce_core.orders.models import Order
@@ -86,8 +86,7 @@ def shop(url: str, clock: StoppedClock, settings: dict[str, str], rules: list[Pr
         config.commit()
         yield application
     finally:
-        application.registry.hold_desk.close()
-        application.registry.engine.dispose()
+        close(application.registry)
 
 
 @pytest.mark.parametrize("seed", range(SHOPS))
