@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -64,22 +64,24 @@ def shop(tmp_path: Path, database: EmbeddedPostgres, stock: dict[UUID, int]) -> 
 @contextmanager
 def shopping(crowd: Crowd) -> Iterator[Callable[[], None]]:
     """The crowd shops until the end of the block. Yields what waits until it has been served for a while."""
-    thread = threading.Thread(target=crowd.run)
-    thread.start()
+    with ThreadPoolExecutor(1) as thread:
+        shopping = thread.submit(crowd.run)
 
-    def is_served() -> None:
-        served = sum(crowd.told.statuses.values()) + ANSWERS_BETWEEN_FAULTS
-        wait_until(lambda: sum(crowd.told.statuses.values()) >= served)
+        def is_served() -> None:
+            served = sum(crowd.told.statuses.values()) + ANSWERS_BETWEEN_FAULTS
+            wait_until(lambda: shopping.done() or sum(crowd.told.statuses.values()) >= served)
+            if shopping.done():
+                shopping.result()  # raises what made it stop
 
-    try:
-        is_served()
-        yield is_served
-    except BaseException:
-        crowd.insists = False  # what it waits for may never come back
-        raise
-    finally:
-        crowd.going_home = True
-        thread.join()
+        try:
+            is_served()
+            yield is_served
+        except BaseException:
+            crowd.insists = False  # what it waits for may never come back
+            raise
+        finally:
+            crowd.going_home = True
+        shopping.result()
 
 
 def crowd_of(shop: Shop, stock: dict[UUID, int]) -> Crowd:

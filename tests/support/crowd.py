@@ -94,10 +94,15 @@ class Crowd:
 
     async def _run(self) -> None:
         buyers = [Buyer(self, number) for number in range(self.buyers)]
-        await asyncio.gather(*(buyer.browser.connect() for buyer in buyers))
-        await asyncio.gather(*(buyer.shop() for buyer in buyers))
-        for buyer in buyers:
-            buyer.browser.close()
+        try:
+            await asyncio.gather(*(buyer.browser.connect() for buyer in buyers))
+            # Should one of them stumble, the others stop, too.
+            async with asyncio.TaskGroup() as shopping:
+                for buyer in buyers:
+                    shopping.create_task(buyer.shop())
+        finally:
+            for buyer in buyers:
+                buyer.browser.close()
 
 
 class Buyer:

@@ -57,7 +57,10 @@ class Browser:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         if headers.get("connection") == "close":
             self.close()
-        return Answer(int(head[0].split()[1]), json.loads(body) if body else None)
+        try:
+            return Answer(int(head[0].split()[1]), json.loads(body) if body else None)
+        except ValueError:
+            raise AssertionError(f"this is no answer of the shop's: {head} {body!r}") from None
 
 
 def _request(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
