@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 from pyramid.config import Configurator
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from commerce_core import application
 from commerce_core.cli.main import main
+from commerce_core.jobs.carrier import courier_of
 from commerce_core.jobs.kinds import JobContext, job
+from commerce_core.settings import load_settings
 
 EFFECT = text("INSERT INTO effect (number, attempt, pid) VALUES (:number, :attempt, :pid)")
 
@@ -30,6 +34,13 @@ def slow(context: JobContext, number: int, seconds: float) -> None:
     with context.transaction() as session:
         session.execute(text("INSERT INTO started (number, pid) VALUES (:n, :pid)"), {"n": number, "pid": os.getpid()})
     time.sleep(seconds if context.attempt == 1 else 0)
+    effect.function(context, number)
+
+
+@job("test.fails-first", retry=(3, 3), timeout=30)
+def fails_first(context: JobContext, number: int) -> None:
+    if context.attempt == 1:
+        raise RuntimeError("not at the first go")
     effect.function(context, number)
 
 
@@ -55,10 +66,24 @@ _EATEN: list[bytearray] = []
 
 
 def includeme(config: Configurator) -> None:
-    for kind in (effect, slow, too_slow, deaf, hungry):
+    for kind in (effect, slow, fails_first, too_slow, deaf, hungry):
         config.add_job(kind)
+
+
+def die_after_the_commit(config: str) -> None:
+    """Enqueue two jobs, the first rolled back; die when the other is committed, and before anybody is told."""
+    registry = application.make_configurator(load_settings(config)).registry
+    with Session(registry.engine) as session:
+        effect.enqueue(session, now=registry.clock.now(), number=1)
+        session.rollback()
+        effect.enqueue(session, now=registry.clock.now(), number=2)
+        courier = courier_of(registry.engine)
+        courier.committed = lambda _jobs: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[attr-defined]
+        session.commit()
 
 
 if __name__ == "__main__":
     application.ROOMS = (*application.ROOMS, "tests.jobs.program")
+    if sys.argv[1] == "die":
+        die_after_the_commit(sys.argv[2])
     main()

@@ -15,14 +15,14 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
-from support.processes import Process, wait_until
+from support.processes import PATIENCE_SECONDS, Process, wait_until
 
 from commerce_core import migrations
 from commerce_core.application import close, make_configurator
 from commerce_core.database import make_engine
 from commerce_core.embedded import EmbeddedPostgres
 from commerce_core.jobs.kinds import JobKind
-from commerce_core.testing import DEFAULTS, folder_for_postgres, make_settings
+from commerce_core.testing import DEFAULTS, empty_database, folder_for_postgres, make_settings
 from tests.jobs import program
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
@@ -32,11 +32,18 @@ KILLS = 20 if SOAK else 5
 pytestmark = pytest.mark.skipif("COMMERCE_TEST_DATABASE_URL" in os.environ, reason="kills its own database only")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def database() -> Iterator[EmbeddedPostgres]:
+    """A server that may be restarted."""
     with folder_for_postgres() as folder:
         server = EmbeddedPostgres(folder)
         server.start()
+        engine = make_engine(server.url, make_settings(server.url).sqlalchemy)
+        migrations.upgrade(engine)
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE effect (number int, attempt int, pid int)"))
+            connection.execute(text("CREATE TABLE started (number int, pid int)"))
+        engine.dispose()
         yield server
         server.stop(patience=0)
 
@@ -44,11 +51,10 @@ def database() -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 def engine(database: EmbeddedPostgres) -> Iterator[Engine]:
     engine = make_engine(database.url, make_settings(database.url).sqlalchemy)
-    migrations.upgrade(engine)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE effect (number int, attempt int, pid int)"))
-        connection.execute(text("CREATE TABLE started (number int, pid int)"))
     yield engine
+    empty_database(engine)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE effect, started, job_message"))
     engine.dispose()
 
 
@@ -74,10 +80,10 @@ def shop(database: EmbeddedPostgres, engine: Engine, carrier: dict[str, str]) ->
 def start(
     tmp_path: Path, database: EmbeddedPostgres, engine: Engine, carrier: dict[str, str]
 ) -> Iterator[Callable[..., Process]]:
-    """`start("--workers", "1", **settings)`: a real `commerce worker`."""
+    """`start("--workers", "1", **settings)`: a real `commerce worker`; or another command of the program's."""
     running: list[Process] = []
 
-    def start(*options: str, **settings: Any) -> Process:
+    def start(*options: str, command: str = "worker", **settings: Any) -> Process:
         config = tmp_path / f"shop{len(running)}.ini"
         lines = [f"{key} = {value}" for key, value in {**DEFAULTS, **carrier, **settings}.items()]
         config.write_text("\n".join(["[app:main]", "use = egg:commerce-core", *lines, ""]))
@@ -86,7 +92,7 @@ def start(
             "COMMERCE_SQLALCHEMY__URL": database.url,
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
-        arguments = ["-m", "tests.jobs.program", "worker", str(config), *options]
+        arguments = ["-m", "tests.jobs.program", command, str(config), *options]
         process = Process(arguments, environment, tmp_path / f"worker{len(running)}.log")
         running.append(process)
         return process
@@ -151,6 +157,31 @@ def test_what_was_lost_between_the_commit_and_the_carrier_runs_all_the_same(
     lose_everything_carried(engine, carrier)
     start("--workers", "1")
     wait_until(lambda: len(numbers(engine)) == 10)
+
+
+def test_who_is_killed_between_the_commit_and_the_carrier_has_lost_nothing(
+    shop: Any, engine: Engine, start: Callable[..., Process]
+) -> None:
+    assert start(command="die").popen.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    start("--workers", "1")
+    wait_until(lambda: numbers(engine))
+    assert numbers(engine) == [2]
+    assert states(engine) == {"done": 1}
+
+
+def test_a_job_that_waits_to_be_tried_again_outlives_its_worker_and_its_carrier(
+    shop: Any, engine: Engine, start: Callable[..., Process], carrier: dict[str, str]
+) -> None:
+    worker = start("--workers", "1")
+    enqueue(shop, program.fails_first, number=1)
+    wait_until(lambda: _has_failed(engine))
+    for process in children(worker):
+        _kill(process)
+    worker.kill()
+    lose_everything_carried(engine, carrier)
+    assert numbers(engine) == []
+    worker.start()
+    wait_until(lambda: numbers(engine) == [1])
 
 
 @pytest.mark.parametrize("carrier", ["redis"], indirect=True)
@@ -273,6 +304,11 @@ def test_a_worker_that_has_grown_too_large_is_replaced(
 def _has_started(engine: Engine, number: int) -> bool:
     with engine.connect() as connection:
         return bool(connection.scalar(text("SELECT count(*) FROM started WHERE number = :n"), {"n": number}))
+
+
+def _has_failed(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(connection.scalar(text("SELECT count(*) FROM job WHERE state = 'waiting' AND attempts = 1")))
 
 
 def _of(engine: Engine, number: int) -> psutil.Process:
