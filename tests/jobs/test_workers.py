@@ -99,6 +99,8 @@ def start(
 
     yield start
     for process in running:
+        process.popen.terminate()
+    for process in running:
         process.stop()
 
 
@@ -211,7 +213,7 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(
         for _ in range(JOBS // KILLS):
             enqueue(shop, program.effect, number=wanted)
             wanted += 1
-        enqueue(shop, program.slow, number=wanted, seconds=30)
+        enqueue(shop, program.slow, number=wanted, seconds=8)
         wanted += 1
         wait_until(lambda n=wanted: _has_started(engine, n - 1))  # type: ignore[misc]
         victim = workers[kill % 2]

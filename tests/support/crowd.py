@@ -148,10 +148,14 @@ class Buyer:
         if fate == "order, fail, pay":
             await self.webhook(order_id, "failed")
         if fate == "order, pay late":
-            while (await self.ask("show", "GET", f"/orders/{order_id}")).body["status"] == "pending":
+            while await self.is_pending(order_id):
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
         if "pay" in fate:
             await self.webhook(order_id, "paid")
+
+    async def is_pending(self, order_id: UUID) -> bool:
+        answer = await self.ask("show", "GET", f"/orders/{order_id}")
+        return answer.status == 200 and bool(answer.body["status"] == "pending")
 
     async def webhook(self, order_id: UUID, status: str) -> None:
         """The provider tells twice: at the same time on another connection, or one after the other."""
