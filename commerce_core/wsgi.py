@@ -14,25 +14,27 @@ from typing import Any
 
 import plaster
 
-from commerce_core.child_process import end_with_parent
-
 CONFIG_VARIABLE = "COMMERCE_CONFIG"
 STOP_SECONDS = 15  # that a worker has to finish its requests
+_LOOK_SECONDS = 0.25
 
 
 def application() -> Any:
     """Build the application that COMMERCE_CONFIG describes."""
     server = multiprocessing.parent_process()
     if server is not None and server.pid is not None:
-        # A worker ends when its server dies, and finishes its requests first: none may keep the port.
-        end_with_parent(server.pid, signal.SIGTERM)
-        threading.Thread(target=_end_after, args=(server.pid,), daemon=True).start()
+        # Until it listens, a worker has nothing to finish; and would have its server's way of hearing SIGTERM.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        threading.Thread(target=end_with_server, args=(server.pid, STOP_SECONDS), daemon=True).start()
     return plaster.get_loader(os.environ[CONFIG_VARIABLE], protocols=["wsgi"]).get_wsgi_app("main")
 
 
-def _end_after(server_pid: int) -> None:
-    """A worker that does not come to its end is ended by its server; and where that has died, by this thread."""
+def end_with_server(server_pid: int, patience: float) -> None:
+    """Wait until the server has died; then let this worker finish its requests and end, so that none keeps the port.
+
+    The kernel ends it after `patience` seconds: a thread could not, should the interpreter hang while it shuts down.
+    """
     while os.getppid() == server_pid:
-        time.sleep(1)
-    time.sleep(STOP_SECONDS)
-    os._exit(1)
+        time.sleep(_LOOK_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, patience)
+    os.kill(os.getpid(), signal.SIGTERM)
