@@ -10,6 +10,7 @@ import itertools
 import os
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from commerce_core.accounts.tokens import issue_token
 from commerce_core.accounts.users import create_user
 from commerce_core.api.limits import STRATEGIES
 from commerce_core.application import close, make_application
+from commerce_core.cache.entry import EVERYTHING
 from commerce_core.catalog.models import Variant
 from commerce_core.catalog.service import add_variant, create_product
 from commerce_core.clock import Clock
@@ -86,14 +88,23 @@ class StoppedClock(Clock):
     def monotonic(self) -> float:
         return self._now.timestamp()
 
+    def set(self, now: datetime) -> None:
+        """Stand still at another time."""
+        self._now = now
+
     def tick(self, **delta: float) -> None:
         """Move on: `clock.tick(minutes=2)`."""
         self._now += timedelta(**delta)
 
 
+# One for all, because the application that tests share goes by it.
+_CLOCK = StoppedClock()
+
+
 @pytest.fixture
 def clock() -> StoppedClock:
-    return StoppedClock()
+    _CLOCK.set(datetime.now(UTC))
+    return _CLOCK
 
 
 @contextmanager
@@ -189,14 +200,55 @@ def settings(request: pytest.FixtureRequest, database_url: str) -> CoreSettings:
     return make_settings(database_url, marker and marker.kwargs.get("settings"))
 
 
+class _SharedApplication:
+    """An application that one test after the other uses, because to make one takes longer than most tests do."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+        self._registry = application.registry
+        self._rest = dict(vars(self._registry))
+        # What directives fill is filled again in place: others hold on to it.
+        self._tables = [(table, table.copy()) for table in self._rest.values() if type(table) in (dict, list, set)]
+        self._subscribers = [
+            (table, {kind: tuple(found) for kind, found in table.items()})
+            for table in vars(self._registry.bus).values()
+        ]
+
+    def restore(self) -> None:
+        """Take back what a test has put into the registry, and forget what was kept for it."""
+        vars(self._registry).update(self._rest)
+        for table, content in self._tables:
+            table.clear()
+            table.extend(content) if isinstance(table, list) else table.update(content)
+        for table, subscribers in self._subscribers:
+            table.clear()
+            table.update({kind: list(found) for kind, found in subscribers.items()})
+        self._registry.cache.drop([EVERYTHING])
+
+
+@pytest.fixture(scope="session")
+def _shared_application(database_url: str) -> Iterator[_SharedApplication]:
+    shared = _SharedApplication(make_application(make_settings(database_url), clock=_CLOCK))
+    yield shared
+    close(shared.application.registry)
+
+
 @pytest.fixture
-def application(settings: CoreSettings, clock: StoppedClock, engine: Engine) -> Iterator[Any]:
-    """The WSGI application, on the test's clock."""
-    app = make_application(settings, clock=clock)
+def application(
+    request: pytest.FixtureRequest, settings: CoreSettings, clock: StoppedClock, engine: Engine
+) -> Iterator[Any]:
+    """The WSGI application, on the test's clock. A test with settings of its own has one of its own."""
+    shared = None
+    if settings == make_settings(settings.sqlalchemy.url):
+        shared = request.getfixturevalue("_shared_application")
+    app = shared.application if shared else make_application(settings, clock=clock)
     attach(engine, app.registry.bus)
     yield app
     attach(engine, None)
-    close(app.registry)
+    if shared:
+        shared.restore()
+    else:
+        close(app.registry)
 
 
 @pytest.fixture

@@ -248,6 +248,7 @@ def test_the_number_of_statements_does_not_depend_on_the_page_size(
     assert statements("include=variants&category=x&brand=y&page=2") <= 4
 
 
+@pytest.mark.commerce(settings={"cache.enabled": "false"})
 def test_a_page_takes_at_most_four_statements_however_many_products_there_are(
     application: Any, client: TestApp, engine: Engine
 ) -> None:
