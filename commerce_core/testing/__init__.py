@@ -10,7 +10,6 @@ import itertools
 import os
 import tempfile
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
