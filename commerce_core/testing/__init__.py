@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
+from redis import Redis
 from sqlalchemy import Engine, event, select, text
 from sqlalchemy.orm import Session
 from webtest import TestApp
@@ -44,7 +45,7 @@ from commerce_core.pricing.rules import Pricing
 from commerce_core.settings import CoreSettings, parse_settings
 from commerce_core.stock.service import receive_stock
 from commerce_core.stock.verify import verify_stock
-from commerce_core.testing.redis import redis_server
+from commerce_core.testing.redis import redis_server, running_redis
 
 __all__ = ["redis_server"]  # a fixture, too
 
@@ -129,11 +130,24 @@ def database_url() -> Iterator[str]:
             with folder_for_postgres() as folder, embedded_postgres(folder) as url:
                 yield url
 
-    with server() as url:
+    with server() as url, _redis_for_all():
         engine = make_engine(url, make_settings(url).sqlalchemy)
         migrations.upgrade(engine)
         engine.dispose()
         yield url
+
+
+@contextmanager
+def _redis_for_all() -> Iterator[None]:
+    """With `COMMERCE_TEST_REDIS=1`, every shop under test has a Redis."""
+    if not os.environ.get("COMMERCE_TEST_REDIS"):
+        yield
+        return
+    with running_redis() as server:
+        DEFAULTS["redis.url"] = server.url
+        # A machine that is busy must not look like a Redis that is away.
+        DEFAULTS["redis.timeout_ms"] = DEFAULTS["redis.connect_timeout_ms"] = "5000"
+        yield
 
 
 def make_settings(url: str, overrides: Mapping[str, Any] | None = None) -> CoreSettings:
@@ -150,9 +164,12 @@ def _session_engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(_session_engine: Engine) -> Iterator[Engine]:
-    """The database, which is emptied afterwards."""
+    """The database, which is emptied afterwards, and so is the Redis if there is one."""
     yield _session_engine
     empty_database(_session_engine)
+    if "redis.url" in DEFAULTS:
+        with Redis.from_url(DEFAULTS["redis.url"]) as redis:
+            redis.flushall()
 
 
 # To truncate a table, however small, takes as long as to delete thousands of rows; and most are empty.
@@ -238,7 +255,8 @@ def application(
 ) -> Iterator[Any]:
     """The WSGI application, on the test's clock. A test with settings of its own has one of its own."""
     shared = None
-    if settings == make_settings(settings.sqlalchemy.url):
+    # What it keeps in a Redis is emptied behind its back.
+    if settings == make_settings(settings.sqlalchemy.url) and settings.redis.url is None:
         shared = request.getfixturevalue("_shared_application")
     app = shared.application if shared else make_application(settings, clock=clock)
     attach(engine, app.registry.bus)

