@@ -254,6 +254,8 @@ class RedisSettings(Section):
     url: str | None = None
     connect_timeout_ms: int = Field(default=200, ge=1)
     timeout_ms: int = Field(default=200, ge=1)
+    # Per process. One more than there may be looks like an outage: let there be more than threads.
+    max_connections: int = Field(default=1_000, ge=1)
 
 
 class CacheSettings(Section):

@@ -103,6 +103,7 @@ class RedisCounters:
             key_prefix="commerce:limit",
             socket_connect_timeout=settings.connect_timeout_ms / 1000,
             socket_timeout=settings.timeout_ms / 1000,
+            max_connections=settings.max_connections,
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
         )
         self._strategy = SlidingWindowCounterRateLimiter(self._storage)

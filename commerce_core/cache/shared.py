@@ -115,6 +115,7 @@ def connect(settings: RedisSettings) -> redis.Redis:
         settings.url,
         socket_connect_timeout=settings.connect_timeout_ms / 1000,
         socket_timeout=settings.timeout_ms / 1000,
+        max_connections=settings.max_connections,
         retry=Retry(NoBackoff(), 0),
     )
     return client

@@ -95,6 +95,7 @@ def _courier(config: Configurator) -> Courier:
                 settings.redis.url,
                 socket_connect_timeout=settings.redis.connect_timeout_ms / 1000,
                 socket_timeout=LISTEN_SECONDS + settings.redis.timeout_ms / 1000,
+                max_connections=settings.redis.max_connections,
             )
         )
     return PostgresCourier(conninfo(config.registry.database_url))

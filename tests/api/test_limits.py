@@ -23,7 +23,8 @@ LIMIT_HEADERS = {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}
 
 
 def limited(**rates: str) -> Any:
-    return pytest.mark.commerce(settings={f"limits.{name}": rate for name, rate in rates.items()})
+    """In the process, whose clock is the test's; in Redis: test_limits_in_redis.py."""
+    return pytest.mark.commerce(settings={"redis.url": None} | {f"limits.{name}": rate for name, rate in rates.items()})
 
 
 @pytest.fixture
