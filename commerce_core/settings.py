@@ -121,6 +121,7 @@ class StockSettings(Section):
     hot_batch: int = Field(default=64, ge=1, le=1_000)
     hot_wait_seconds: float = Field(default=5.0, gt=0)
     sold_out_memory_ms: int = Field(default=50, ge=0, le=60_000)
+    signal_seconds: int = Field(default=10, ge=1, le=3_600)
     statement_timeout_ms: int = Field(default=2_000, ge=1)
     lock_timeout_ms: int = Field(default=1_000, ge=1)
 

@@ -46,6 +46,40 @@ class StockChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _StockSignal(Event):
+    variant_id: UUID
+    product_id: UUID
+    sku: str
+    available: int
+    threshold: int
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockLow(_StockSignal):
+    """No more than `threshold` units of a variant are left, and some are. Seen by a worker within seconds.
+
+    What came and went in between is not told. `version` is that of the level that was seen.
+    """
+
+    topic: ClassVar[str] = "stock.low"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockOut(_StockSignal):
+    """No unit of a variant is left. Seen like StockLow."""
+
+    topic: ClassVar[str] = "stock.out"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockBack(_StockSignal):
+    """There are units again of a variant that was out. Seen like StockLow."""
+
+    topic: ClassVar[str] = "stock.back"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProductChanged(Event):
     """The catalogue changed. `what` says how: `product.update`, `variant.delete`, `category.update` ...
 
@@ -256,6 +290,9 @@ def _discard(session: Session, previous: SessionTransaction) -> None:
 _LOGGERS = {
     ProductChanged: "commerce.catalog",
     StockChanged: "commerce.stock",
+    StockLow: "commerce.stock",
+    StockOut: "commerce.stock",
+    StockBack: "commerce.stock",
     OrderPlaced: "commerce.order",
     OrderPaid: "commerce.order",
     OrderPaymentFailed: "commerce.order",

@@ -41,6 +41,16 @@ class StockLevel(Base):
     allow_backorder: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
 
 
+class StockSignal(Base):
+    """Which state of a variant's stock was announced last. A variant without a row was never low nor out."""
+
+    __tablename__ = "stock_signal"
+    __table_args__ = (one_of("state", "in", "low", "out"),)
+
+    variant_id: Mapped[UUID] = mapped_column(ForeignKey("variant.id", ondelete="CASCADE"), primary_key=True)
+    state: Mapped[str] = mapped_column(Text)
+
+
 class Hold(Base):
     """Units taken off sale for a limited time.
 
