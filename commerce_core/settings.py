@@ -61,7 +61,14 @@ def _has_token(link: str) -> str:
     return link
 
 
+def _has_number(link: str) -> str:
+    if "{number}" not in link:
+        raise ValueError("must say where the order's number goes: {number}")
+    return link
+
+
 LinkWithToken = Annotated[str, AfterValidator(_has_token)]
+LinkWithNumber = Annotated[str, AfterValidator(_has_number)]
 
 
 def _words(value: Any) -> Any:
@@ -142,6 +149,9 @@ class OrderSettings(Section):
 
     payment_seconds: int = Field(default=1_800, ge=1)
     require_customer: bool = False
+    # Whether customers are written to about their orders, and where the shop's front end shows one: {number}.
+    mails: bool = True
+    url: LinkWithNumber | None = None
 
 
 class ShippingSettings(Section):

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import fields
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -21,179 +21,65 @@ from sqlalchemy import Engine
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.orm import Session, SessionTransaction
 
+from commerce_core.events.kinds import (
+    CartUpdated as CartUpdated,
+)
+from commerce_core.events.kinds import (
+    Event as Event,
+)
+from commerce_core.events.kinds import (
+    FulfillmentCancelled as FulfillmentCancelled,
+)
+from commerce_core.events.kinds import (
+    JobDied as JobDied,
+)
+from commerce_core.events.kinds import (
+    OrderCancelled as OrderCancelled,
+)
+from commerce_core.events.kinds import (
+    OrderFulfilled as OrderFulfilled,
+)
+from commerce_core.events.kinds import (
+    OrderPaid as OrderPaid,
+)
+from commerce_core.events.kinds import (
+    OrderPaymentFailed as OrderPaymentFailed,
+)
+from commerce_core.events.kinds import (
+    OrderPlaced as OrderPlaced,
+)
+from commerce_core.events.kinds import (
+    ProductChanged as ProductChanged,
+)
+from commerce_core.events.kinds import (
+    RefundDue as RefundDue,
+)
+from commerce_core.events.kinds import (
+    RefundFailed as RefundFailed,
+)
+from commerce_core.events.kinds import (
+    RefundRequested as RefundRequested,
+)
+from commerce_core.events.kinds import (
+    RefundSucceeded as RefundSucceeded,
+)
+from commerce_core.events.kinds import (
+    StockBack as StockBack,
+)
+from commerce_core.events.kinds import (
+    StockChanged as StockChanged,
+)
+from commerce_core.events.kinds import (
+    StockLow as StockLow,
+)
+from commerce_core.events.kinds import (
+    StockOut as StockOut,
+)
+from commerce_core.events.kinds import (
+    WebhookReceived as WebhookReceived,
+)
+
 _log = structlog.get_logger("commerce.events")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """Base of all events. `topic` is what the rest of the world calls them."""
-
-    topic: ClassVar[str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StockChanged(Event):
-    """A variant's level changed. `version` counts its movements: drop what is older than what you have seen."""
-
-    topic: ClassVar[str] = "stock.changed"
-    variant_id: UUID
-    kind: str
-    on_hand: int
-    reserved: int
-    version: int
-    hold_id: UUID | None = None
-    order_id: UUID | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _StockSignal(Event):
-    variant_id: UUID
-    product_id: UUID
-    sku: str
-    available: int
-    threshold: int
-    version: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StockLow(_StockSignal):
-    """No more than `threshold` units of a variant are left, and some are. Seen by a worker within seconds.
-
-    What came and went in between is not told. `version` is that of the level that was seen.
-    """
-
-    topic: ClassVar[str] = "stock.low"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StockOut(_StockSignal):
-    """No unit of a variant is left. Seen like StockLow."""
-
-    topic: ClassVar[str] = "stock.out"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StockBack(_StockSignal):
-    """There are units again of a variant that was out. Seen like StockLow."""
-
-    topic: ClassVar[str] = "stock.back"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProductChanged(Event):
-    """The catalogue changed. `what` says how: `product.update`, `variant.delete`, `category.update` ...
-
-    `product_ids` are the products that look different now; of a category or a brand it is all those in it, which are
-    not named. An import that changes many names none: look at everything.
-    """
-
-    topic: ClassVar[str] = "catalogue.changed"
-    what: str
-    product_ids: tuple[UUID, ...] = ()
-    category_id: UUID | None = None
-    brand_id: UUID | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OrderPlaced(Event):
-    topic: ClassVar[str] = "order.placed"
-    order_id: UUID
-    number: str
-    total: int
-    currency: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OrderPaid(Event):
-    topic: ClassVar[str] = "order.paid"
-    order_id: UUID
-    number: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OrderPaymentFailed(Event):
-    topic: ClassVar[str] = "order.payment_failed"
-    order_id: UUID
-    number: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OrderCancelled(Event):
-    """`reason` is `cancelled` or `expired`."""
-
-    topic: ClassVar[str] = "order.cancelled"
-    order_id: UUID
-    number: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OrderFulfilled(Event):
-    """Units of an order have been shipped. `notify` says whether the customer is to be told."""
-
-    topic: ClassVar[str] = "order.fulfilled"
-    order_id: UUID
-    number: str
-    fulfillment_id: UUID
-    carrier: str | None
-    tracking_number: str | None
-    notify: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RefundDue(Event):
-    """Money must go back that should not have been taken: the order was gone, or had been paid before."""
-
-    topic: ClassVar[str] = "refund.due"
-    order_id: UUID
-    refund_id: UUID
-    amount: int
-    currency: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RefundSucceeded(Event):
-    """The provider has given the money back."""
-
-    topic: ClassVar[str] = "refund.succeeded"
-    order_id: UUID
-    refund_id: UUID
-    amount: int
-    currency: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RefundFailed(Event):
-    """The provider has not given the money back, and will not be asked again unless the staff say so."""
-
-    topic: ClassVar[str] = "refund.failed"
-    order_id: UUID
-    refund_id: UUID
-    amount: int
-    currency: str
-    error: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WebhookReceived(Event):
-    """A provider's event was filed. `state` is what became of it."""
-
-    topic: ClassVar[str] = "payment.webhook_received"
-    provider: str
-    event_id: str
-    state: str
-    order_id: UUID | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobDied(Event):
-    """A job has failed for good. `subject` is what it was about, as `order:<id>`."""
-
-    topic: ClassVar[str] = "job.died"
-    job_id: UUID
-    name: str
-    error: str
-    subject: str | None
 
 
 Subscriber = Callable[[Any], None]
@@ -287,29 +173,10 @@ def _discard(session: Session, previous: SessionTransaction) -> None:
         session.info.pop("events", None)
 
 
-_LOGGERS = {
-    ProductChanged: "commerce.catalog",
-    StockChanged: "commerce.stock",
-    StockLow: "commerce.stock",
-    StockOut: "commerce.stock",
-    StockBack: "commerce.stock",
-    OrderPlaced: "commerce.order",
-    OrderPaid: "commerce.order",
-    OrderPaymentFailed: "commerce.order",
-    OrderCancelled: "commerce.order",
-    OrderFulfilled: "commerce.order",
-    RefundDue: "commerce.payment",
-    RefundSucceeded: "commerce.payment",
-    RefundFailed: "commerce.payment",
-    WebhookReceived: "commerce.payment",
-    JobDied: "commerce.job",
-}
-
-
 def log_event(event: Event, **context: Any) -> None:
     """One structured line for a thing that really happened."""
     facts = {field.name: getattr(event, field.name) for field in fields(event)} | context
-    structlog.get_logger(_LOGGERS[type(event)]).info(
+    structlog.get_logger(event.logger).info(
         type(event).__name__, **{name: _plain(value) for name, value in facts.items() if value is not None}
     )
 

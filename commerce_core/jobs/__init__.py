@@ -50,12 +50,15 @@ def add_durable_subscriber(config: Configurator, event: type[Event], kind: JobKi
     """Directive: have this kind of job done for every event of a class; its one argument is called `event`.
 
     The job is written where the event is emitted, in the same transaction, so none is lost. It may run more than once,
-    and in any order with others. A kind may be added for several classes: let its argument be of their union.
+    and in any order with others.
     """
     if config.registry.jobs.get(kind.name) is not kind:
         add_job(config, kind)
-    if list(kind.arguments.model_fields) != ["event"]:
-        raise ConfigurationError(f"the job {kind.name!r} subscribes to events: let it take one argument, `event`")
+    # One class for one kind: what was written down does not say of which of several it was.
+    if {name: field.annotation for name, field in kind.arguments.model_fields.items()} != {"event": event}:
+        raise ConfigurationError(
+            f"the job {kind.name!r} subscribes to {event.__name__}: let it take one argument, `event: {event.__name__}`"
+        )
     clock = config.registry.clock
     config.registry.bus.record(event, lambda session, event: kind.enqueue(session, now=clock.now(), event=event))
 

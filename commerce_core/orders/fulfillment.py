@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict, InvalidInput, NotFound
 from commerce_core.database import uuid7
-from commerce_core.events import OrderCancelled, OrderFulfilled, emit
+from commerce_core.events import FulfillmentCancelled, OrderCancelled, OrderFulfilled, emit
 from commerce_core.orders.models import Fulfillment, FulfillmentLine, Order, OrderLine
 from commerce_core.orders.service import WrongOrderState, holds_of, record, transition
 from commerce_core.stock import service as stock
@@ -154,6 +154,7 @@ def cancel_fulfillment(
     fulfillment.cancelled_at = now
     record(session, order, "fulfillment_cancelled", actor, fulfillment_id=str(fulfillment.id))
     settle_states(session, order, now=now, actor=actor)
+    emit(session, FulfillmentCancelled(order_id=order.id, number=order.number, fulfillment_id=fulfillment.id))
 
 
 def fulfillment_of(order: Order, fulfillment_id: UUID) -> Fulfillment:

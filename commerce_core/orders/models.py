@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from commerce_core.database import Base, Currency, Id, MinorUnits, one_of
+from commerce_core.money import DEFAULT_LOCALE
 
 
 class Order(Base):
@@ -65,6 +66,8 @@ class Order(Base):
     coupons: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     # How the price came about: see pricing/quote.py.
     trace: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    # The customer's language, for mail.
+    locale: Mapped[str] = mapped_column(Text, default=DEFAULT_LOCALE, server_default=DEFAULT_LOCALE)
     customer: Mapped[dict[str, Any] | None]
     shipping_address: Mapped[dict[str, Any] | None]
     billing_address: Mapped[dict[str, Any] | None]

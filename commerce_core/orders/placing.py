@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from commerce_core.api.problems import Conflict, NotFound
 from commerce_core.database import uuid7
 from commerce_core.events import OrderPlaced, emit
+from commerce_core.money import DEFAULT_LOCALE
 from commerce_core.orders.models import Order, OrderAdjustment, OrderLine
 from commerce_core.orders.service import mark_paid, record
 from commerce_core.pricing.basket import Basket, Buyer, Destination
@@ -47,6 +48,7 @@ class OrderDetails:
     shipping_address: dict[str, Any] | None = None
     billing_address: dict[str, Any] | None = None
     note: str | None = None
+    locale: str = DEFAULT_LOCALE
 
     @property
     def destination(self) -> Destination | None:
@@ -160,6 +162,7 @@ def order_from_quote(
         shipping_address=details.shipping_address,
         billing_address=details.billing_address,
         note=details.note,
+        locale=details.locale,
         expires_at=now + payment_ttl,
         created_at=now,
         adjustments=[],

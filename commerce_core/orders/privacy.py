@@ -14,7 +14,7 @@ from commerce_core.carts.service import discard_cart, lock_cart
 from commerce_core.orders.models import Fulfillment, Order
 
 GONE = "Deleted"
-_CUSTOMER = {"email": "deleted@deleted.invalid", "name": GONE, "phone": None}
+NOBODY = {"email": "deleted@deleted.invalid", "name": GONE, "phone": None}
 _MOST_NAMED = 20
 
 
@@ -43,7 +43,7 @@ def forget_customer(session: Session, owner: str, *, now: datetime) -> None:
     if waiting := _under_way(session, owner):
         raise OrdersUnderWay(order_numbers=list(waiting[:_MOST_NAMED]))
     for order in orders:
-        order.customer = None if order.customer is None else dict(_CUSTOMER)
+        order.customer = None if order.customer is None else dict(NOBODY)
         order.shipping_address = _reduced(order.shipping_address)
         order.billing_address = _reduced(order.billing_address)
         order.note = order.staff_note = None

@@ -58,6 +58,7 @@ def create_order(request: Any, body: OrderIn) -> OrderOut:
         shipping_address=_snapshot(body.shipping_address),
         billing_address=_snapshot(body.billing_address),
         note=body.note,
+        locale=request.locale,
     )
     terms: dict[str, Any] = {
         "pricing": request.registry.pricing,

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict, InvalidInput, NotFound
 from commerce_core.database import uuid7
-from commerce_core.events import RefundDue, RefundFailed, RefundSucceeded, emit
+from commerce_core.events import RefundDue, RefundFailed, RefundRequested, RefundSucceeded, emit
 from commerce_core.orders import service as orders
 from commerce_core.orders.fulfillment import UnitsBack, take_units_back
 from commerce_core.orders.models import Order, OrderLine
@@ -108,6 +108,10 @@ def refund_order(
     session.add(refund)
     orders.record(session, order, "refund", actor, refund_id=str(refund.id), amount=amount, reason=wish.reason)
     session.flush()
+    emit(
+        session,
+        RefundRequested(order_id=order.id, refund_id=refund.id, amount=refund.amount, currency=refund.currency),
+    )
     _refund_at_once(session, registry, order, refund, now=now)
     return refund
 

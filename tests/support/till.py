@@ -27,10 +27,10 @@ class Till:
         self.application = application
         self.staff = staff
 
-    def order(self, units: Mapping[UUID, int], **body: Any) -> Any:
+    def order(self, units: Mapping[UUID, int], *, extra_environ: Mapping[str, str] | None = None, **body: Any) -> Any:
         """A guest's order of these units, from a cart, not yet paid."""
         token = f"a-guest-of-the-till-{next(_numbers)}"
-        guest = TestApp(self.application, extra_environ={"HTTP_X_CART_TOKEN": token})
+        guest = TestApp(self.application, extra_environ={"HTTP_X_CART_TOKEN": token, **(extra_environ or {})})
         for variant_id, quantity in units.items():
             guest.post_json(f"{API}/cart/lines", {"variant_id": str(variant_id), "quantity": quantity})
         body = {"cart": True, "customer": CUSTOMER, "shipping_address": ADDRESS, **body}

@@ -1,0 +1,236 @@
+"""Everything that happens in a shop, as frozen records of ids and figures. docs/events.md tells when, and to whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Base of all events. `topic` is what the rest of the world calls them, `logger` where in the log they are."""
+
+    topic: ClassVar[str]
+    logger: ClassVar[str] = "commerce.events"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockChanged(Event):
+    """A variant's level changed. `version` counts its movements: drop what is older than what you have seen."""
+
+    topic: ClassVar[str] = "stock.changed"
+    logger: ClassVar[str] = "commerce.stock"
+    variant_id: UUID
+    kind: str
+    on_hand: int
+    reserved: int
+    version: int
+    hold_id: UUID | None = None
+    order_id: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _StockSignal(Event):
+    variant_id: UUID
+    product_id: UUID
+    sku: str
+    available: int
+    threshold: int
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockLow(_StockSignal):
+    """No more than `threshold` units of a variant are left, and some are. Seen by a worker within seconds.
+
+    What came and went in between is not told. `version` is that of the level that was seen.
+    """
+
+    topic: ClassVar[str] = "stock.low"
+    logger: ClassVar[str] = "commerce.stock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockOut(_StockSignal):
+    """No unit of a variant is left. Seen like StockLow."""
+
+    topic: ClassVar[str] = "stock.out"
+    logger: ClassVar[str] = "commerce.stock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockBack(_StockSignal):
+    """There are units again of a variant that was out. Seen like StockLow."""
+
+    topic: ClassVar[str] = "stock.back"
+    logger: ClassVar[str] = "commerce.stock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CartUpdated(Event):
+    """Somebody did something with a cart: a line, a coupon, its quantities. `user_id` is None for a guest's."""
+
+    topic: ClassVar[str] = "cart.updated"
+    logger: ClassVar[str] = "commerce.cart"
+    cart_id: UUID
+    user_id: UUID | None
+    lines: int
+    units: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProductChanged(Event):
+    """The catalogue changed. `what` says how: `product.update`, `variant.delete`, `category.update` ...
+
+    `product_ids` are the products that look different now; of a category or a brand it is all those in it, which are
+    not named. An import that changes many names none: look at everything.
+    """
+
+    topic: ClassVar[str] = "catalogue.changed"
+    logger: ClassVar[str] = "commerce.catalog"
+    what: str
+    product_ids: tuple[UUID, ...] = ()
+    category_id: UUID | None = None
+    brand_id: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderPlaced(Event):
+    """An order was placed; it is not paid yet. `total` in minor units of `currency`."""
+
+    topic: ClassVar[str] = "order.placed"
+    logger: ClassVar[str] = "commerce.order"
+    order_id: UUID
+    number: str
+    total: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderPaid(Event):
+    """The whole order was paid, and its stock is sold. Also of an order that had lapsed and could be revived."""
+
+    topic: ClassVar[str] = "order.paid"
+    logger: ClassVar[str] = "commerce.order"
+    order_id: UUID
+    number: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderPaymentFailed(Event):
+    """A payment did not go through. The order stays open until it lapses."""
+
+    topic: ClassVar[str] = "order.payment_failed"
+    logger: ClassVar[str] = "commerce.order"
+    order_id: UUID
+    number: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderCancelled(Event):
+    """`reason` is `cancelled` or `expired`."""
+
+    topic: ClassVar[str] = "order.cancelled"
+    logger: ClassVar[str] = "commerce.order"
+    order_id: UUID
+    number: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderFulfilled(Event):
+    """Units of an order have been shipped. `notify` says whether the customer is to be told."""
+
+    topic: ClassVar[str] = "order.fulfilled"
+    logger: ClassVar[str] = "commerce.order"
+    order_id: UUID
+    number: str
+    fulfillment_id: UUID
+    carrier: str | None
+    tracking_number: str | None
+    notify: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FulfillmentCancelled(Event):
+    """Shipping these units was a mistake: they are still to be sent."""
+
+    topic: ClassVar[str] = "order.fulfillment_cancelled"
+    logger: ClassVar[str] = "commerce.order"
+    order_id: UUID
+    number: str
+    fulfillment_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundRequested(Event):
+    """Staff, or a cancellation, have asked for a refund. Units that it takes back have been taken back."""
+
+    topic: ClassVar[str] = "refund.requested"
+    logger: ClassVar[str] = "commerce.payment"
+    order_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundDue(Event):
+    """Money must go back that should not have been taken: the order was gone, or had been paid before."""
+
+    topic: ClassVar[str] = "refund.due"
+    logger: ClassVar[str] = "commerce.payment"
+    order_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundSucceeded(Event):
+    """The provider has given the money back."""
+
+    topic: ClassVar[str] = "refund.succeeded"
+    logger: ClassVar[str] = "commerce.payment"
+    order_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundFailed(Event):
+    """The provider has not given the money back, and will not be asked again unless the staff say so."""
+
+    topic: ClassVar[str] = "refund.failed"
+    logger: ClassVar[str] = "commerce.payment"
+    order_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookReceived(Event):
+    """A provider's event was filed. `state` is what became of it."""
+
+    topic: ClassVar[str] = "payment.webhook_received"
+    logger: ClassVar[str] = "commerce.payment"
+    provider: str
+    event_id: str
+    state: str
+    order_id: UUID | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobDied(Event):
+    """A job has failed for good. `subject` is what it was about, as `order:<id>`."""
+
+    topic: ClassVar[str] = "job.died"
+    logger: ClassVar[str] = "commerce.job"
+    job_id: UUID
+    name: str
+    error: str
+    subject: str | None
