@@ -162,6 +162,15 @@ class JobDied(Event):
     subject: str | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookEndpointDisabled(Event):
+    """An integrator's endpoint is told nothing any more. `reason` is `gone` or `failing`."""
+
+    topic: ClassVar[str] = "webhook.endpoint_disabled"
+    endpoint_id: UUID
+    reason: str
+
+
 Subscriber = Callable[[Any], None]
 Recorder = Callable[[Session, Any], object]
 
@@ -266,6 +275,7 @@ _LOGGERS = {
     RefundFailed: "commerce.payment",
     WebhookReceived: "commerce.payment",
     JobDied: "commerce.job",
+    WebhookEndpointDisabled: "commerce.webhook",
 }
 
 
