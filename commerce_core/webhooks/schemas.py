@@ -145,7 +145,7 @@ DeliveryList = CursorList[DeliveryOut]
 class ReplayMany(Input):
     """Those that have failed, of events since then."""
 
-    failed_since: Moment = Field(examples=["2026-11-21T12:30:00Z"])
+    failed_since: Moment = Field(strict=False, examples=["2026-11-21T12:30:00Z"])
     topic: ShortText | None = Field(default=None, examples=["order.paid"])
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -83,7 +83,6 @@ def later(clock: StoppedClock, run_jobs: Callable[[], int]) -> Callable[..., Non
 @pytest.fixture
 def at_next_attempt(clock: StoppedClock, run_jobs: Callable[[], int]) -> Callable[[Desk], None]:
     """Let workers do what they do when an endpoint's next delivery is due."""
-    from datetime import datetime
 
     def run(desk: Desk) -> None:
         due = [datetime.fromisoformat(each["next_attempt_at"]) for each in desk.deliveries("?state=waiting")]

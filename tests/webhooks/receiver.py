@@ -19,7 +19,7 @@ METADATA = "http://169.254.169.254/latest/meta-data/"
 
 
 class Receiver(ThreadingHTTPServer):
-    """`mischief` is what goes wrong with the next calls: a status, `hang`, `hang up`, `huge`, `redirect`, `retry later`."""
+    """`mischief` is what the next calls meet: a status, `hang`, `hang up`, `huge`, `redirect`, `retry later`."""
 
     daemon_threads = True
 

@@ -14,9 +14,11 @@ from support.till import Till
 from webtest import TestApp
 
 from commerce_core.database import transaction
-from commerce_core.events import JobDied, OrderFulfilled, OrderPaid, OrderPlaced, emit, savepoint
+from commerce_core.events import JobDied, OrderPaid, emit
+from commerce_core.orders.models import Order
+from commerce_core.orders.privacy import forget_customer
 from commerce_core.testing import StoppedClock, count_sql
-from commerce_core.webhooks.delivery import RETRY, retry_after
+from commerce_core.webhooks.delivery import LEASE, RETRY, claim_delivery, retry_after
 from commerce_core.webhooks.models import WebhookDelivery
 from tests.webhooks.conftest import ENDPOINTS, Desk
 from tests.webhooks.receiver import Receiver, running
@@ -82,9 +84,6 @@ def test_nothing_is_told_of_what_was_rolled_back(
     with Session(engine) as session:
         emit(session, OrderPaid(order_id=uuid4(), number="N-1"))
         session.rollback()
-    with transaction(engine) as session, pytest.raises(ZeroDivisionError), savepoint(session):
-        emit(session, OrderPaid(order_id=uuid4(), number="N-2"))
-        raise ZeroDivisionError
     run_jobs()
     assert (receiver.calls, endpoint.deliveries()) == ([], [])
 
@@ -331,8 +330,6 @@ def test_an_inactive_endpoint_is_sent_no_ping(desk: Desks) -> None:
 def test_a_worker_that_dies_while_it_sends_leaves_the_delivery_to_another(
     desk: Desks, pay: Run, receiver: Receiver, run_jobs: Run, later: Run, engine: Engine, clock: StoppedClock
 ) -> None:
-    from commerce_core.webhooks.delivery import LEASE, claim_delivery
-
     endpoint = desk()
     pay()
     with transaction(engine) as session:
@@ -370,36 +367,25 @@ def test_secrets_are_in_no_job_and_no_answer(
     paths = [ENDPOINTS, endpoint.path, f"{endpoint.path}/deliveries", "/api/v1/admin/audit-log"]
     told = [admin.get(path).text for path in paths] + [str(endpoint.detail(endpoint.deliveries()[0]))]
     with engine.connect() as connection:
-        told += [str(connection.execute(text(f"SELECT * FROM {table}")).all()) for table in ("job", "idempotency_key")]
+        told += [str(connection.execute(text(f"TABLE {table}")).all()) for table in ("job", "idempotency_key")]
     assert not any(secret in each or secret[6:] in each for secret in secrets for each in told)
 
 
 def test_whoever_leaves_is_not_found_by_a_parcels_number(
-    desk: Desks, receiver: Receiver, run_jobs: Run, engine: Engine
+    desk: Desks, till: Till, receiver: Receiver, run_jobs: Run, make_variant: Run, engine: Engine, clock: StoppedClock
 ) -> None:
-    from commerce_core.webhooks.service import forget_orders
-
-    endpoint = desk()
-    order_id = uuid4()
-    with transaction(engine) as session:
-        emit(session, OrderPlaced(order_id=uuid4(), number="N-1", total=1, currency="USD"))
-        emit(
-            session,
-            OrderFulfilled(
-                order_id=order_id,
-                number="N-2",
-                fulfillment_id=uuid4(),
-                carrier="DHL",
-                tracking_number="JD0002",
-                notify=True,
-            ),
-        )
+    endpoint = desk("order.fulfilled")
+    orders = [till.buy({make_variant(): 1}) for _ in range(2)]
+    for order, number in zip(orders, ("JD0001", "JD0002"), strict=True):
+        till.fulfil(order, carrier="DHL", tracking_number=number)
     run_jobs()
-    other, about = endpoint.deliveries()
-    assert "JD0002" in endpoint.detail(about)["body"]
+    leaves, stays = endpoint.deliveries()
+    assert "JD0001" in endpoint.detail(leaves)["body"]
     with transaction(engine) as session:
-        forget_orders(session, [order_id])
-    detail = endpoint.detail(about)
-    assert '"tracking_number":null' in detail["body"]
-    assert detail["log"][0]["response"] is None
-    assert endpoint.detail(other)["log"][0]["response"] == "thanks"
+        owner = session.get_one(Order, UUID(orders[0]["id"])).owner
+        forget_customer(session, owner, now=clock.now())
+    forgotten, kept = endpoint.detail(leaves), endpoint.detail(stays)
+    assert '"tracking_number":null' in forgotten["body"]
+    assert forgotten["log"][0]["response"] is None
+    assert "JD0002" in kept["body"]
+    assert kept["log"][0]["response"] == "thanks"
