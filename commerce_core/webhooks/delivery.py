@@ -198,7 +198,7 @@ def note_outcome(
 ) -> bool:
     """Write down what became of an attempt; whether the endpoint can be sent more now.
 
-    Locks the delivery; and the endpoint, when its state of health changes.
+    Locks the delivery; then the endpoint, when its state of health changes.
     """
     delivery = session.get(WebhookDelivery, claimed.id, with_for_update=True)
     if delivery is None or delivery.attempts != claimed.attempt:
@@ -217,7 +217,7 @@ def note_outcome(
         delivery.state, delivery.next_attempt_at, delivery.delivered_at = "delivered", None, now
     elif outcome.status == 410 or delivery.tries > len(RETRY):
         delivery.state, delivery.next_attempt_at = "failed", None
-    elif delivery.state == "waiting":
+    else:
         delivery.next_attempt_at = now + max(_lengthened(RETRY[max(delivery.tries, 1) - 1]), outcome.retry_after)
     session.flush()
     return _note_health(session, claimed.endpoint_id, outcome, settings, now=now)

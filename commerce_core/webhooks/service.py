@@ -144,6 +144,7 @@ def disable_endpoint(session: Session, endpoint: WebhookEndpoint, reason: str, *
 
 def ping(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> WebhookDelivery:
     """Send an endpoint an event that says nothing; its delivery. Raises EndpointInactive."""
+    _check_active(endpoint)
     _wake(session, endpoint)
     delivery = WebhookDelivery(
         **new_delivery(endpoint.id, uuid7(), PING, {"endpoint_id": endpoint.id}, now=now),
@@ -156,17 +157,19 @@ def ping(session: Session, endpoint: WebhookEndpoint, *, now: datetime) -> Webho
 def replay(session: Session, endpoint: WebhookEndpoint, ids: Sequence[UUID], *, now: datetime) -> int:
     """Send deliveries of an endpoint once more, with all their tries; how many. Raises EndpointInactive.
 
-    They are the same events: their ids do not change, and whoever has seen them drops them.
+    They are the same events: their ids do not change, and whoever has seen them drops them. Locks the deliveries, then
+    the endpoint.
     """
-    _wake(session, endpoint)
+    _check_active(endpoint)
     again = session.scalars(
         update(WebhookDelivery)
         .where(WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.id.in_(ids))
         .values(state="waiting", tries=0, next_attempt_at=now)
         .returning(WebhookDelivery.id)
         .execution_options(synchronize_session=False)
-    )
-    return len(again.all())
+    ).all()
+    _wake(session, endpoint)
+    return len(again)
 
 
 def forget_orders(session: Session, order_ids: Sequence[UUID]) -> None:
@@ -178,10 +181,13 @@ def forget_orders(session: Session, order_ids: Sequence[UUID]) -> None:
         session.execute(statement, {"subjects": [f"order:{order_id}" for order_id in order_ids]})
 
 
-def _wake(session: Session, endpoint: WebhookEndpoint) -> None:
-    """Somebody wants to see something sent: the endpoint need not rest any longer."""
+def _check_active(endpoint: WebhookEndpoint) -> None:
     if not endpoint.active:
         raise EndpointInactive()
+
+
+def _wake(session: Session, endpoint: WebhookEndpoint) -> None:
+    """Somebody wants to see something sent: the endpoint need not rest any longer."""
     session.execute(update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint.id).values(rests_until=None, misses=0))
 
 

@@ -19,7 +19,7 @@ METADATA = "http://169.254.169.254/latest/meta-data/"
 
 
 class Receiver(ThreadingHTTPServer):
-    """`mischief` is what the next calls meet: a status, `hang`, `hang up`, `huge`, `redirect`, `retry later`."""
+    """`mischief` is what comes next: a status, `hang`, `drip`, `hang up`, `huge`, `redirect`, `retry later`."""
 
     daemon_threads = True
 
@@ -59,6 +59,10 @@ class _Handler(BaseHTTPRequestHandler):
         mischief = server.mischief.popleft() if server.mischief else 200
         if mischief == "hang":
             server.released.wait(30)
+        elif mischief == "drip":
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+            while not server.released.wait(0.02):
+                self.wfile.write(b"x")
         elif mischief == "hang up":
             self.connection.close()
         elif mischief == "redirect":

@@ -15,10 +15,11 @@ from webtest import TestApp
 
 from commerce_core.database import transaction
 from commerce_core.events import JobDied, OrderPaid, emit
+from commerce_core.jobs.runner import time_limit
 from commerce_core.orders.models import Order
 from commerce_core.orders.privacy import forget_customer
 from commerce_core.testing import StoppedClock, count_sql
-from commerce_core.webhooks.delivery import LEASE, RETRY, claim_delivery, retry_after
+from commerce_core.webhooks.delivery import LEASE, RETRY, claim_delivery, deliver_due, retry_after
 from commerce_core.webhooks.models import WebhookDelivery
 from tests.webhooks.conftest import ENDPOINTS, Desk
 from tests.webhooks.receiver import Receiver, running
@@ -168,6 +169,20 @@ def test_an_endpoint_where_nobody_answers_rests_and_holds_up_no_other(
     assert len(receiver.calls) == 1
     later(seconds=12)
     assert len(receiver.taken) == 3
+
+
+def test_one_who_answers_byte_by_byte_is_given_the_time_of_a_job(
+    desk: Desks, pay: Run, receiver: Receiver, application: Any, clock: StoppedClock
+) -> None:
+    endpoint, registry = desk(), application.registry
+    pay()
+    receiver.mischief.append("drip")
+    with time_limit(0.5):  # in place of the job's minute
+        settings = registry.settings_object.webhooks
+        deliver_due(registry.engine, registry.webhook_sender, settings, UUID(endpoint.id), clock=clock)
+    [attempt] = endpoint.detail(endpoint.deliveries()[0])["log"]
+    assert attempt["error"].startswith("TimeLimitExceeded")
+    assert endpoint.show()["rests_until"] is not None
 
 
 def test_a_receiver_that_asks_for_time_is_given_it(
