@@ -24,6 +24,7 @@ ROOMS = (
     "commerce_core.mail",
     "commerce_core.cache",
     "commerce_core.accounts",
+    "commerce_core.webhooks",
     # Its addresses are among those of the catalogue and the stock, and more exact: so they come first.
     "commerce_core.imports",
     "commerce_core.catalog",

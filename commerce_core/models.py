@@ -17,6 +17,7 @@ from commerce_core.orders.models import (
 )
 from commerce_core.payments.models import Payment, Refund, RefundLine, WebhookEvent
 from commerce_core.stock.models import Hold, StockLevel, StockMovement
+from commerce_core.webhooks.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "ApiToken",
@@ -48,5 +49,8 @@ __all__ = [
     "User",
     "Variant",
     "Verification",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "WebhookEvent",
 ]

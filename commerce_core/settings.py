@@ -320,6 +320,20 @@ class ImportSettings(Section):
     max_reported: int = Field(default=100, ge=1, le=10_000)
 
 
+class WebhookSettings(Section):
+    """`webhooks.*`: what the shop tells integrators. See docs/webhooks.md."""
+
+    allow_http: bool = False
+    # Networks that endpoints may be in, though they are not public.
+    allowed_networks: Networks = ()
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, le=10)
+    read_timeout_seconds: float = Field(default=10.0, gt=0, le=20)
+    disable_after_days: int = Field(default=5, ge=1, le=365)
+    rotation_hours: int = Field(default=24, ge=1, le=720)
+    # Longer than a delivery is tried.
+    keep_days: int = Field(default=30, ge=4, le=3_650)
+
+
 class SchedulerSettings(Section):
     """`scheduler.*`: how often lapsed holds and unpaid orders are swept."""
 
@@ -363,6 +377,7 @@ class CoreSettings(Section):
     cache: CacheSettings = CacheSettings()
     cdn: CdnSettings = CdnSettings()
     imports: ImportSettings = ImportSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     jobs: JobSettings = JobSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     log: LogSettings = LogSettings()

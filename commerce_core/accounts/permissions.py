@@ -27,6 +27,8 @@ class Permission(StrEnum):
     AUDIT_READ = "audit:read"
     JOB_READ = "job:read"
     JOB_MANAGE = "job:manage"
+    WEBHOOK_READ = "webhook:read"
+    WEBHOOK_MANAGE = "webhook:manage"
 
 
 GUEST = frozenset({Permission.PUBLIC, Permission.HOLD_CREATE, Permission.CART, Permission.ORDER_CREATE})
@@ -44,6 +46,8 @@ STAFF = CUSTOMER | {
     Permission.USER_READ,
     Permission.JOB_READ,
     Permission.JOB_MANAGE,
+    Permission.WEBHOOK_READ,
+    Permission.WEBHOOK_MANAGE,
 }
 ADMIN = frozenset(Permission)
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "catalogue": "commerce_core.imports.commands:catalogue",
     "stock": "commerce_core.imports.commands:stock",
     "mail": "commerce_core.mail.commands:mail",
+    "webhooks": "commerce_core.webhooks.commands:webhooks",
     "user": "commerce_core.accounts.commands:user",
     "settings": "commerce_core.cli.settings:settings",
     "openapi": "commerce_core.cli.openapi:openapi",

@@ -22,62 +22,56 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from commerce_core.events.kinds import (
-    CartUpdated as CartUpdated,
+    CartUpdated,
+    Event,
+    FulfillmentCancelled,
+    JobDied,
+    OrderCancelled,
+    OrderFulfilled,
+    OrderPaid,
+    OrderPaymentFailed,
+    OrderPlaced,
+    ProductChanged,
+    RefundDue,
+    RefundFailed,
+    RefundRequested,
+    RefundSucceeded,
+    StockBack,
+    StockChanged,
+    StockLow,
+    StockOut,
+    WebhookEndpointDisabled,
+    WebhookReceived,
 )
-from commerce_core.events.kinds import (
-    Event as Event,
-)
-from commerce_core.events.kinds import (
-    FulfillmentCancelled as FulfillmentCancelled,
-)
-from commerce_core.events.kinds import (
-    JobDied as JobDied,
-)
-from commerce_core.events.kinds import (
-    OrderCancelled as OrderCancelled,
-)
-from commerce_core.events.kinds import (
-    OrderFulfilled as OrderFulfilled,
-)
-from commerce_core.events.kinds import (
-    OrderPaid as OrderPaid,
-)
-from commerce_core.events.kinds import (
-    OrderPaymentFailed as OrderPaymentFailed,
-)
-from commerce_core.events.kinds import (
-    OrderPlaced as OrderPlaced,
-)
-from commerce_core.events.kinds import (
-    ProductChanged as ProductChanged,
-)
-from commerce_core.events.kinds import (
-    RefundDue as RefundDue,
-)
-from commerce_core.events.kinds import (
-    RefundFailed as RefundFailed,
-)
-from commerce_core.events.kinds import (
-    RefundRequested as RefundRequested,
-)
-from commerce_core.events.kinds import (
-    RefundSucceeded as RefundSucceeded,
-)
-from commerce_core.events.kinds import (
-    StockBack as StockBack,
-)
-from commerce_core.events.kinds import (
-    StockChanged as StockChanged,
-)
-from commerce_core.events.kinds import (
-    StockLow as StockLow,
-)
-from commerce_core.events.kinds import (
-    StockOut as StockOut,
-)
-from commerce_core.events.kinds import (
-    WebhookReceived as WebhookReceived,
-)
+
+__all__ = [
+    "CartUpdated",
+    "Event",
+    "EventBus",
+    "FulfillmentCancelled",
+    "JobDied",
+    "OrderCancelled",
+    "OrderFulfilled",
+    "OrderPaid",
+    "OrderPaymentFailed",
+    "OrderPlaced",
+    "ProductChanged",
+    "RefundDue",
+    "RefundFailed",
+    "RefundRequested",
+    "RefundSucceeded",
+    "StockBack",
+    "StockChanged",
+    "StockLow",
+    "StockOut",
+    "WebhookEndpointDisabled",
+    "WebhookReceived",
+    "attach",
+    "emit",
+    "log_event",
+    "savepoint",
+]
+
 
 _log = structlog.get_logger("commerce.events")
 

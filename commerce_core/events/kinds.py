@@ -234,3 +234,13 @@ class JobDied(Event):
     name: str
     error: str
     subject: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookEndpointDisabled(Event):
+    """An integrator's endpoint is told nothing any more. `reason` is `gone` or `failing`."""
+
+    topic: ClassVar[str] = "webhook.endpoint_disabled"
+    logger: ClassVar[str] = "commerce.webhook"
+    endpoint_id: UUID
+    reason: str

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from commerce_core.api.problems import Conflict
 from commerce_core.carts.service import discard_cart, lock_cart
 from commerce_core.orders.models import Fulfillment, Order
+from commerce_core.webhooks.service import forget_orders
 
 GONE = "Deleted"
 NOBODY = {"email": "deleted@deleted.invalid", "name": GONE, "phone": None}
@@ -57,6 +58,7 @@ def forget_customer(session: Session, owner: str, *, now: datetime) -> None:
         .values(tracking_number=None, tracking_url=None)
     )
     session.flush()
+    forget_orders(session, [order.id for order in orders])
     discard_cart(session, owner, now=now)
 
 

@@ -6,6 +6,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 import schemathesis
 from schemathesis.engine import events, from_schema
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from commerce_core.api.openapi import openapi_document
@@ -20,6 +22,9 @@ from commerce_core.catalog.models import Brand, Category
 from commerce_core.database import transaction
 from commerce_core.payments.provider import ManualProvider
 from commerce_core.testing import WEBHOOK_SECRET, SignedIn, assert_stock_adds_up
+from commerce_core.webhooks.models import WebhookEndpoint
+from commerce_core.webhooks.service import ping
+from commerce_core.webhooks.signing import make_secret
 
 # For each operation, besides those made from its examples and from the limits of each parameter and field.
 EXAMPLES = 300 if os.environ.get("COMMERCE_SOAK") else 6
@@ -55,6 +60,16 @@ class Signing:
         return self.application(environ, start_response)
 
 
+def webhooks(session: Session) -> dict[str, list[str]]:
+    """An endpoint, and what it was told."""
+    now = datetime.now(UTC)
+    endpoint = WebhookEndpoint(url="https://erp.example", topics=["*"], secret=make_secret(), created_at=now)
+    session.add(endpoint)
+    session.flush()
+    deliveries = [ping(session, endpoint, now=now) for _ in range(3)]
+    return {"webhook-endpoints": [str(endpoint.id)], "deliveries": [str(delivery.id) for delivery in deliveries]}
+
+
 @pytest.fixture
 def known_ids(
     engine: Engine, application: Any, make_variant: Callable[..., UUID], product_of: Callable[[UUID], UUID]
@@ -65,6 +80,7 @@ def known_ids(
         session.add_all([category, brand])
         session.flush()
         groups = {"categories": ["jackets", str(category.id)], "brands": [str(brand.id)]}
+        groups |= webhooks(session)
     variants = [str(make_variant(stock=stock)) for stock in (0, 5, 1_000_000)]
     client = TestApp(application)
 

@@ -171,6 +171,24 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "admin_job_resolve"): shared("/admin/jobs/{missing}/resolve", {"notes": "seen to by hand"}, answers=404),
     ("POST", "admin_job_assign"): shared("/admin/jobs/{missing}/assign", {"assigned_to": None}, answers=404),
     ("GET", "admin_batch"): shared("/admin/batches/{missing}", answers=404),
+    # staff: webhooks that the shop sends
+    ("GET", "admin_webhook_endpoints"): shared("/admin/webhook-endpoints"),
+    ("POST", "admin_webhook_endpoints"): shared("/admin/webhook-endpoints"),
+    ("GET", "admin_webhook_endpoint"): shared("/admin/webhook-endpoints/{webhook_endpoint}"),
+    ("PATCH", "admin_webhook_endpoint"): shared("/admin/webhook-endpoints/{webhook_endpoint}"),
+    ("DELETE", "admin_webhook_endpoint"): shared("/admin/webhook-endpoints/{webhook_endpoint}"),
+    ("POST", "admin_webhook_endpoint_rotate"): shared("/admin/webhook-endpoints/{webhook_endpoint}/rotate-secret"),
+    ("POST", "admin_webhook_endpoint_test"): shared("/admin/webhook-endpoints/{webhook_endpoint}/test"),
+    ("GET", "admin_webhook_deliveries"): shared("/admin/webhook-endpoints/{webhook_endpoint}/deliveries"),
+    ("POST", "admin_webhook_deliveries_replay"): shared(
+        "/admin/webhook-endpoints/{webhook_endpoint}/deliveries/replay"
+    ),
+    ("GET", "admin_webhook_delivery"): shared(
+        "/admin/webhook-endpoints/{webhook_endpoint}/deliveries/{missing}", answers=404
+    ),
+    ("POST", "admin_webhook_delivery_replay"): shared(
+        "/admin/webhook-endpoints/{webhook_endpoint}/deliveries/{missing}/replay", answers=404
+    ),
     # staff: the catalogue
     ("GET", "admin_products"): shared("/admin/products"),
     ("POST", "admin_products"): shared("/admin/products"),
@@ -279,6 +297,10 @@ class World:
             brand = create_brand(session, slug=f"brand-{uuid4()}", name="Brand")
             session.flush()
             return str(brand.id)
+
+    def webhook_endpoint(self, _owner: str) -> str:
+        body = {"url": f"https://{uuid4()}.example", "topics": ["order.*"]}
+        return str(self._make("admin", "/admin/webhook-endpoints", body)["id"])
 
     def user(self, _owner: str) -> str:
         return str(self.users["customer"])
