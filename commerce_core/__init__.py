@@ -12,5 +12,5 @@ def main(global_config: dict[str, str], **raw_settings: Any) -> Any:
     from commerce_core.application import make_application
     from commerce_core.settings import parse_settings
 
-    del global_config  # what matters of [DEFAULT] has been interpolated already
-    return make_application(parse_settings(raw_settings))
+    # What else matters of [DEFAULT] has been interpolated already.
+    return make_application(parse_settings({**raw_settings, "__file__": global_config.get("__file__")}))

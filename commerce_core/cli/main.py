@@ -58,9 +58,10 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
     from commerce_core.embedded import EmbeddedPostgresError
     from commerce_core.migrations import MigrationsPending
+    from commerce_core.plugins.mistakes import BrokenPlugins
     from commerce_core.settings import SettingsError
 
-    return (SettingsError, EmbeddedPostgresError, MigrationsPending, OperationalError)
+    return (SettingsError, BrokenPlugins, EmbeddedPostgresError, MigrationsPending, OperationalError)
 
 
 @click.group(cls=CommerceGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -34,8 +34,10 @@ class Shop:
 
 
 @contextmanager
-def open_shop(config: str) -> Iterator[Shop]:
+def open_shop(config: str, *, plugins: bool = True) -> Iterator[Shop]:
     """The shop of an .ini file, with all its rooms: what a command changes is told as any change is.
+
+    Without `plugins`, those are not imported: for commands that must work when one of them does not.
 
     An embedded database that is not running is started, and stopped at the end.
     """
@@ -45,6 +47,8 @@ def open_shop(config: str) -> Iterator[Shop]:
     from commerce_core.settings import load_settings
 
     settings = load_settings(config)
+    if not plugins:
+        settings = settings.without_plugins()
     configure_logging(settings.log)
 
     @contextmanager

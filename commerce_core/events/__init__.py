@@ -272,7 +272,7 @@ _LOGGERS = {
 def log_event(event: Event, **context: Any) -> None:
     """One structured line for a thing that really happened."""
     facts = {field.name: getattr(event, field.name) for field in fields(event)} | context
-    structlog.get_logger(_LOGGERS[type(event)]).info(
+    structlog.get_logger(_LOGGERS.get(type(event), "commerce.plugin")).info(
         type(event).__name__, **{name: _plain(value) for name, value in facts.items() if value is not None}
     )
 

@@ -50,13 +50,20 @@ def worker(config: str, queues: list[str], workers: int | None) -> None:
         )
         shop.engine.dispose()
         work(
-            lambda: make_configurator(settings).registry,
+            lambda: _started(make_configurator(settings).registry),
             queues,
             workers=workers or settings.jobs.workers,
             max_jobs=settings.jobs.max_jobs,
             max_memory_mb=settings.jobs.max_memory_mb,
             stop_seconds=settings.jobs.stop_seconds,
         )
+
+
+def _started(registry: Any) -> Any:
+    from commerce_core.plugins.startup import start
+
+    start(registry, "worker")
+    return registry
 
 
 @click.command()
