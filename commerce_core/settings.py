@@ -389,7 +389,7 @@ class CoreSettings(Section):
 
     def without_plugins(self) -> CoreSettings:
         """The same shop as the core alone makes it: for commands that repair it."""
-        return self.model_copy(update={"commerce": self.commerce.model_copy(update={"plugins": ()})})
+        return self.model_copy(update={"commerce": CommerceSettings(environment=self.commerce.environment)})
 
 
 def load_settings(ini_path: str | Path, environ: Mapping[str, str] = os.environ) -> CoreSettings:

@@ -69,6 +69,7 @@ def openapi_document(registry: Any) -> Json:
         path = re.sub(r"{(\w+):[^{}]*}", r"{\1}", routes[endpoint.route_name].pattern)
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path, schemas)
         problems |= {kind.slug: parts.kind_of_slug(kind) for kind in _problems(endpoint, path)}
+    registry.extensions.describe(schemas.components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -100,7 +101,7 @@ def documented(endpoint: Endpoint) -> bool:
 def _operation(endpoint: Endpoint, path: str, schemas: Schemas) -> Json:
     summary, description = _explanation(endpoint)
     operation: Json = {
-        "operationId": endpoint.function.__name__,
+        "operationId": _operation_id(endpoint),
         "tags": [_tag(endpoint)],
         "summary": summary,
         **({"description": description} if description else {}),
@@ -204,6 +205,13 @@ def _tags(endpoints: Sequence[Endpoint]) -> list[Json]:
         {"name": tag, "description": (inspect.getdoc(sys.modules[room]) or tag).partition("\n\n")[0].replace("\n", " ")}
         for tag, room in rooms.items()
     ]
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    """The function's name; a plugin's with the plugin's package before it, as another may have one of that name."""
+    package = _room(endpoint).partition(".")[0]
+    name = endpoint.function.__name__
+    return name if package == "commerce_core" else f"{package.removeprefix('commerce_')}_{name}"
 
 
 def _tag(endpoint: Endpoint) -> str:

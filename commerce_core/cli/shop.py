@@ -31,6 +31,8 @@ class Shop:
     url: str
     engine: Engine
     clock: Clock
+    # Everything else that the shop is made of: `registry.plugins`, `registry.pricing`, `registry.jobs` ...
+    registry: Any
 
 
 @contextmanager
@@ -62,6 +64,6 @@ def open_shop(config: str, *, plugins: bool = True) -> Iterator[Shop]:
     with database() as url:
         registry = make_configurator(settings).registry
         try:
-            yield Shop(settings, url, registry.engine, registry.clock)
+            yield Shop(settings, url, registry.engine, registry.clock, registry)
         finally:
             close(registry)

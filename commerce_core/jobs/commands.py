@@ -76,7 +76,7 @@ def scheduler(config: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     with open_shop(config) as shop:
-        feed_for_ever(Feeder(_registry(shop)), wait=stopped.wait, stopped=stopped.is_set)
+        feed_for_ever(Feeder(shop.registry), wait=stopped.wait, stopped=stopped.is_set)
 
 
 @click.group()
@@ -201,15 +201,8 @@ def _session(config: str) -> Iterator[tuple[Session, Shop]]:
     from sqlalchemy.orm import Session
 
     with open_shop(config) as shop:
-        registry = _registry(shop)
-        with Session(registry.engine) as session:
+        with Session(shop.engine) as session:
             yield session, shop
-
-
-def _registry(shop: Shop) -> Any:
-    from commerce_core.application import make_configurator
-
-    return make_configurator(shop.settings, clock=shop.clock).registry
 
 
 def _found(job: Job | None, job_id: UUID) -> Job:

@@ -95,7 +95,8 @@ class Implementation:
     def call(self, ctx: Context, given: dict[str, Any], into: Callable[[Any], Any] | None = None) -> Any:
         """What it returns, passed through `into` (which reads what is lazy). Raises PluginFailed or its own Problem.
 
-        That the database is away, or wants the transaction tried again, is no fault of the plugin: that is raised as it is.
+        That the database is away, or wants the transaction tried again, is no fault of the plugin: that is raised as
+        it is.
         """
         usage = self.usage
         before, started = _OF_THIS_THREAD.statements, time.perf_counter()

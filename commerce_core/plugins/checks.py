@@ -29,9 +29,7 @@ def check_specs(plugin: str, module: ModuleType) -> Iterator[Mistake]:
     """What is wrong with the hooks that a plugin has for others."""
     for name in parameters_of_specs(module):
         if not name.startswith(f"{plugin}_"):
-            yield Mistake(
-                plugin, f"the hook {name} should be called {plugin}_{name}", place_of(getattr(module, name))
-            )
+            yield Mistake(plugin, f"the hook {name} should be called {plugin}_{name}", place_of(getattr(module, name)))
 
 
 def check_hooks(plugin: str, module: ModuleType, specs: Mapping[str, Sequence[str]]) -> Iterator[Mistake]:

@@ -82,5 +82,3 @@ class Context:
         """To try something: what fails inside is undone to here, and the transaction goes on. Costs two statements."""
         with savepoint(self.session):
             yield
-
-

@@ -39,8 +39,8 @@ class ExtensionField:
 class PluginPermission:
     """Something that not everybody may, called `<plugin>:<verb>`: for views, and for tokens that are narrower.
 
-    `role` is the least role that has it; None: no role, only those whom `commerce_principals` gives one of `principals`,
-    and administrators.
+    `role` is the least role that has it; None: no role, only those whom `commerce_principals` gives one of
+    `principals`, and administrators.
     """
 
     name: str
@@ -79,7 +79,8 @@ class Subscriber:
     """Who is told of events of a class: a job is durable, a function is called after the commit, best effort.
 
     A job's one argument is called `event`. It is written in the transaction of the event and runs at least once, in
-    any order with others. A function is called with the event, in the process where it happened; nothing is tried again.
+    any order with others. A function is called with the event, in the process where it happened; nothing is tried
+    again.
     """
 
     event: type[Event]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pluggy
 
@@ -33,10 +34,10 @@ class Plugin:
     """A plugin, as its distribution exports it under the entry point group `commerce.plugins`.
 
     `hooks`, `models`, `migrations` and `hookspecs` name modules, `settings` a class as `module:Class`; they are
-    imported only where the plugin is enabled. `requires` must be enabled and come before it, `after` must come before it
-    if they are enabled. `hookspecs` has hooks of its own for other plugins, named `<name>_...`. `capabilities` is what
-    clients may count on: anybody can ask for them. `mail_templates` and `static` are folders beside the module that
-    declares the plugin; what is in `static` is served at `/static/<name>/`.
+    imported only where the plugin is enabled. `requires` must be enabled and come before it, `after` must come before
+    it if they are enabled. `hookspecs` has hooks of its own for other plugins, named `<name>_...`. `capabilities` is
+    what clients may count on: anybody can ask for them. `mail_templates` and `static` are folders beside the module
+    that declares the plugin; what is in `static` is served at `/static/<name>/`.
     """
 
     name: str
@@ -61,6 +62,12 @@ class Plugin:
         object.__setattr__(self, "line", caller.f_lineno)
         for problem in self._problems():
             raise InvalidPlugin(problem)
+
+    def folder(self, name: str) -> Path:
+        """A folder beside the module that declares the plugin."""
+        file = sys.modules[self.module].__file__
+        assert file is not None
+        return Path(file).parent / name
 
     def _problems(self) -> list[str]:
         problems = []

@@ -96,5 +96,3 @@ def _context(request: Any, resource: str) -> Context:
 def _id_of(thing: Any) -> UUID:
     found = thing["id"] if isinstance(thing, dict) else thing.id
     return found if isinstance(found, UUID) else UUID(found)
-
-

@@ -1,4 +1,4 @@
-"""The host: the plugins of one shop, in order. It belongs to the shop's registry (`registry.plugins`), and to no module."""
+"""The host: the plugins of one shop, in order. It belongs to the registry (`registry.plugins`), not to a module."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class PluginHost:
     def __init__(self, settings: CoreSettings, clock: Clock, candidates: Iterable[Candidate] = ()) -> None:
         self.core_settings = settings
         self.clock = clock
+        self.is_started = False
         self._candidates = list(candidates)
         blame_dependants(self._candidates)
         self._of_fields: list[Implementation] = []
@@ -52,12 +53,17 @@ class PluginHost:
         """The host of a shop. Never raises for a plugin: see `raise_mistakes`."""
         if settings.ignored:
             _log.info("settings of plugins that are not enabled are ignored", plugins=list(settings.ignored))
-        return cls(settings, clock, load(settings) if settings.commerce.plugins else ())
+        return cls(settings, clock, load(settings))
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
         """Those that are loaded, in the order of the settings."""
         return tuple(candidate.plugin for candidate in self._loaded() if candidate.plugin is not None)
+
+    @property
+    def mail_templates(self) -> list[str]:
+        """The folders with templates of mails that plugins have brought, in their order."""
+        return [str(plugin.folder(plugin.mail_templates)) for plugin in self.plugins if plugin.mail_templates]
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -110,6 +116,11 @@ class PluginHost:
                 for found in reversed(caller.get_hookimpls())
             ),
         )
+
+    def hooks_of(self, plugin: str) -> list[str]:
+        """The names of the hooks that a plugin implements."""
+        callers = self._manager.get_hookcallers(self._manager.get_plugin(plugin)) or []
+        return [caller.name for caller in callers]
 
     def usage(self) -> dict[tuple[str, str], Usage]:
         """What each plugin has taken in each runtime hook so far, by plugin and hook."""

@@ -142,9 +142,7 @@ def _declare(candidate: Candidate, settings: CoreSettings) -> None:
     candidate.plugin = plugin
     where = candidate._declared_at()
     if plugin.name != candidate.name:
-        candidate.blame(
-            f"declares itself as {plugin.name!r}: give its entry point and its declaration one name", where
-        )
+        candidate.blame(f"declares itself as {plugin.name!r}: give its entry point and its declaration one name", where)
     if plugin.api != API:
         candidate.blame(
             f"is made for generation {plugin.api} of the hooks, and this version of commerce-core has {API}:"
@@ -152,6 +150,9 @@ def _declare(candidate: Candidate, settings: CoreSettings) -> None:
             f" {'a newer' if plugin.api > API else 'an older'} one of commerce-core",
             where,
         )
+    for name in (plugin.mail_templates, plugin.static):
+        if name is not None and not plugin.folder(name).is_dir():
+            candidate.blame(f"there is no folder {plugin.folder(name)}", where)
     owner = _clash(candidate.name)
     if owner is not None:
         candidate.blame(f"the name {candidate.name} is that of {owner}: call the plugin something else", where)
@@ -305,5 +306,3 @@ def _foreign_problems(candidate: Candidate) -> list[Mistake]:
 
 def _listed_at(settings: CoreSettings) -> str | None:
     return where_set(settings, "commerce", "plugins")
-
-

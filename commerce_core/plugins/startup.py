@@ -1,4 +1,4 @@
-"""Putting plugins into a shop: what their startup hooks return goes into the registries that the core's own things are in."""
+"""Putting plugins into a shop: what their startup hooks return goes into the same registries as the core's own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def put_together(config: Configurator, host: PluginHost) -> None:
                     _commit(config)
     for plugin in host.plugins:
         if plugin.static is not None:
-            config.add_static_view(f"static/{plugin.name}", f"{plugin.module}:{plugin.static}")
+            config.add_static_view(f"static/{plugin.name}", str(plugin.folder(plugin.static)))
     config.commit()
     _include(config, host)
 
@@ -134,7 +134,7 @@ def _check_routes(config: Configurator, host: PluginHost, before: dict[str, Any]
         by_pattern.setdefault(route.pattern, route.name)
 
 
-# --- What plugins bring ------------------------------------------------------------------------------------------------
+# --- What plugins bring ---
 
 
 def _expect(thing: Any, *kinds: type) -> None:
@@ -242,16 +242,18 @@ def start(registry: Any, role: str) -> None:
     for implementation in host.hook("commerce_startup").implementations:
         with host.blaming(implementation):
             _ask(host, implementation, registry=registry, role=role)
+    host.is_started = True
     host.raise_mistakes()
 
 
 def stop(registry: Any) -> None:
-    """`commerce_shutdown` of every plugin, last first. Never raises."""
+    """`commerce_shutdown` of every plugin, last first, if they were started. Never raises."""
     host: PluginHost = registry.plugins
+    if not host.is_started:
+        return
+    host.is_started = False
     for implementation in reversed(host.hook("commerce_shutdown").implementations):
         try:
             _ask(host, implementation, registry=registry)
         except Exception as error:
             _log.error("plugin failed", plugin=implementation.plugin, hook=implementation.hook, exc_info=error)
-
-

@@ -1,4 +1,4 @@
-"""What clients can learn about the plugins of a shop: not their versions, nor which there are that have nothing to say."""
+"""What clients can learn about the plugins of a shop: what it can do with them; not which there are, or how old."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def show_capabilities(request: Any) -> Capabilities:
     )
 
 
-@api_view(
-    route_name="admin_resources", request_method="GET", permission=Permission.USER_READ, returns=AdminResources
-)
+@api_view(route_name="admin_resources", request_method="GET", permission=Permission.USER_READ, returns=AdminResources)
 def list_admin_resources(request: Any) -> AdminResources:
     """What plugins offer to staff: as much of it as you may see."""
     return AdminResources(
