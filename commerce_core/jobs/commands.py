@@ -200,9 +200,8 @@ def _close(config: str, job_id: UUID, state: str, notes: str | None) -> None:
 def _session(config: str) -> Iterator[tuple[Session, Shop]]:
     from sqlalchemy.orm import Session
 
-    with open_shop(config) as shop:
-        with Session(shop.engine) as session:
-            yield session, shop
+    with open_shop(config) as shop, Session(shop.engine) as session:
+        yield session, shop
 
 
 def _found(job: Job | None, job_id: UUID) -> Job:

@@ -34,7 +34,7 @@ def includeme(config: Configurator) -> None:
     from commerce_core.plugins.calls import attach
     from commerce_core.plugins.extensions import Extensions, add_extension_field
     from commerce_core.plugins.health import HealthChecks
-    from commerce_core.plugins.permissions import PluginPermissions, add_permission
+    from commerce_core.plugins.permissions import PluginPermissions, add_plugin_permission
 
     registry = config.registry
     registry.search_backends = {}
@@ -46,7 +46,7 @@ def includeme(config: Configurator) -> None:
     config.add_directive("add_search_backend", add_search_backend)
     config.add_directive("add_root_route", add_root_route)
     config.add_directive("add_extension_field", add_extension_field)
-    config.add_directive("add_permission", add_permission)
+    config.add_directive("add_plugin_permission", add_plugin_permission)
     config.add_route("capabilities", f"{API_PREFIX}/capabilities")
     config.add_route("admin_resources", f"{API_PREFIX}/admin/resources")
     config.scan(".views")

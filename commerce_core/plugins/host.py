@@ -97,10 +97,9 @@ class PluginHost:
 
     def settings_of(self, plugin: str) -> Any:
         """The settings of a plugin that is loaded; None for one that declares none. Raises LookupError."""
-        for candidate in self._loaded():
-            if candidate.name == plugin:
-                return candidate.settings
-        raise LookupError(f"the plugin {plugin!r} is not enabled")
+        if not self._manager.has_plugin(plugin):
+            raise LookupError(f"the plugin {plugin!r} is not enabled")
+        return self._candidate(plugin).settings
 
     def hook(self, name: str) -> Hook:
         """A hook by its full name, also one that a plugin has for others. Raises LookupError."""

@@ -40,6 +40,6 @@ class PluginPermissions(dict[str, PluginPermission]):
         return frozenset() if found is None else found.principals
 
 
-def add_permission(config: Configurator, permission: PluginPermission) -> None:
+def add_plugin_permission(config: Configurator, permission: PluginPermission) -> None:
     """Directive: let views name this permission, and tokens be narrowed to it."""
     config.registry.plugin_permissions.add(permission)

@@ -197,7 +197,7 @@ def _extension_field(config: Configurator, plugin: str, field: Any) -> None:
 def _permission(config: Configurator, plugin: str, permission: Any) -> None:
     _expect(permission, PluginPermission)
     _check_prefix(plugin, "permission", permission.name, ":")
-    config.add_permission(permission)
+    config.add_plugin_permission(permission)
 
 
 def _admin_resource(config: Configurator, plugin: str, resource: Any) -> None:

@@ -301,9 +301,7 @@ def product_of(engine: Engine) -> Callable[[UUID], UUID]:
 
 
 @pytest.fixture
-def mails(
-    engine: Engine, settings: CoreSettings, request: pytest.FixtureRequest
-) -> Callable[..., list[ReceivedMail]]:
+def mails(engine: Engine, settings: CoreSettings, request: pytest.FixtureRequest) -> Callable[..., list[ReceivedMail]]:
     """`mails()`, `mails(to="ada@example.com")`: what the shop has written, oldest first, delivered or not."""
     with_plugins = bool(settings.commerce.plugins)
     folders = request.getfixturevalue("application").registry.plugins.mail_templates if with_plugins else ()
