@@ -1,5 +1,6 @@
 """The plugin contract: every hook there is.
- A plugin's hooks module has functions of these names, marked with `@hookimpl` of `commerce_core.plugin`. A function
+
+A plugin's hooks module has functions of these names, marked with `@hookimpl` of `commerce_core.plugin`. A function
 takes those of the arguments that it needs, by name. Plugins are asked in the order of `commerce.plugins`.
 
 **Startup hooks** are called once in each process (web, worker, command), before anything is served, without a database.

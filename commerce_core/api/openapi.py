@@ -53,9 +53,12 @@ def openapi_bytes(registry: Any) -> bytes:
 
 def openapi_document(registry: Any) -> Json:
     """The document of an application, or of a committed configuration; the database is not needed."""
-    routes = {route.name: route for route in registry.getUtility(IRoutesMapper).get_routes()}
+    # What is below a prefix, as plugins' routes are, has no slash before it.
+    patterns = {
+        route.name: f"/{route.pattern.lstrip('/')}" for route in registry.getUtility(IRoutesMapper).get_routes()
+    }
     # The shop first; what machines ask, /healthz and the like, comes last.
-    ordered = sorted(routes, key=lambda name: not routes[name].pattern.startswith(API_PREFIX))
+    ordered = sorted(patterns, key=lambda name: not patterns[name].startswith(API_PREFIX))
     order = {name: number for number, name in enumerate(ordered)}
     endpoints = sorted(
         (endpoint for endpoint in registry.endpoints if documented(endpoint)),
@@ -66,7 +69,7 @@ def openapi_document(registry: Any) -> Json:
     problems: dict[str, type[Problem]] = {}
     for endpoint in endpoints:
         # A placeholder may carry a regular expression, `{id:\d+}`, which OpenAPI has no place for.
-        path = re.sub(r"{(\w+):[^{}]*}", r"{\1}", routes[endpoint.route_name].pattern)
+        path = re.sub(r"{(\w+):[^{}]*}", r"{\1}", patterns[endpoint.route_name])
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path, schemas)
         problems |= {kind.slug: parts.kind_of_slug(kind) for kind in _problems(endpoint, path)}
     registry.extensions.describe(schemas.components)

@@ -107,7 +107,7 @@ def _check_routes(config: Configurator, host: PluginHost, before: dict[str, Any]
     """No plugin may take the core's routes away, nor have one that another one hides."""
     introspector = config.registry.introspector
     mapper = config.registry.getUtility(IRoutesMapper)
-    by_pattern: dict[str, str] = {route.pattern: route.name for route in before.values()}
+    by_pattern: dict[str, str] = {route.pattern.lstrip("/"): route.name for route in before.values()}
     for route in mapper.get_routes():
         info = introspector.get("routes", route.name)
         if before.get(route.name) is route or info is None:
@@ -116,22 +116,23 @@ def _check_routes(config: Configurator, host: PluginHost, before: dict[str, Any]
         plugin = host.plugin_of_file(info.action_info.file)
         if plugin is None:
             continue
+        pattern = route.pattern.lstrip("/")
         if route.name in before:
             host.blame(
                 plugin,
                 f"the core has a route {route.name!r}, too; call yours {plugin}_{route.name}",
                 where,
             )
-        elif route.pattern in by_pattern and not route.predicates:
-            other = introspector.get("routes", by_pattern[route.pattern])
+        elif pattern in by_pattern and not route.predicates:
+            other = introspector.get("routes", by_pattern[pattern])
             at = other and place(other.action_info.file, other.action_info.line)
             host.blame(
                 plugin,
-                f"the route {route.name!r} is never reached: {by_pattern[route.pattern]!r} has the address"
-                f" {route.pattern}, too ({at})",
+                f"the route {route.name!r} is never reached: {by_pattern[pattern]!r} has the address /{pattern}, too"
+                f" ({at})",
                 where,
             )
-        by_pattern.setdefault(route.pattern, route.name)
+        by_pattern.setdefault(pattern, route.name)
 
 
 # --- What plugins bring ---

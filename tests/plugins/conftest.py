@@ -65,9 +65,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The lines that the host writes into the log."""
+    everything = structlog.make_filtering_bound_logger(0)
     for module in ("calls", "host", "startup", "health"):
         # A logger remembers how it was set up when it was first used.
-        monkeypatch.setattr(f"commerce_core.plugins.{module}._log", structlog.get_logger())
+        monkeypatch.setattr(
+            f"commerce_core.plugins.{module}._log", structlog.wrap_logger(None, wrapper_class=everything)
+        )
     with capture_logs() as lines:
         yield lines
 

@@ -1,4 +1,4 @@
-"""What a plugin does wrong while the shop serves: the request fails cleanly, nothing is done, the log says whose it was."""
+"""What a plugin does wrong while the shop serves: the request fails cleanly, and the log says whose it was."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from commerce_core.plugin import (
 
 # What has happened, for tests to look at.
 told = []
+points_of_a_variant = [7]
 
 
 class TooMany(Conflict):
@@ -108,7 +109,9 @@ def commerce_register_extension_fields(settings):
         points,
         replace(points, resource="cart", load_many=lambda ctx, ids: {}),
         ExtensionField(resource="product", name="offer", load_many=of_products, schema={"type": "object"}),
-        ExtensionField(resource="variant", name="points", load_many=lambda ctx, ids: dict.fromkeys(ids, 7)),
+        ExtensionField(
+            resource="variant", name="points", load_many=lambda ctx, ids: dict.fromkeys(ids, points_of_a_variant[0])
+        ),
     ]
 
 
