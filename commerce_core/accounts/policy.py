@@ -8,12 +8,11 @@ from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.security import Allowed, Denied
-from sqlalchemy.orm import Session
 
 from commerce_core.accounts.permissions import GUEST, PERMISSIONS_OF_ROLE
 from commerce_core.accounts.tokens import TOKEN_PREFIX, Actor, authenticate
 from commerce_core.api.problems import InvalidInput
-from commerce_core.plugins.context import Context
+from commerce_core.plugins.context import AuthenticationContext, Context
 
 
 class TokenPolicy:
@@ -86,15 +85,17 @@ def _actor(request: Any) -> Actor | None:
 def _ask_plugins(request: Any) -> Actor | None:
     """Whom a plugin takes the requester for, if any does. Raises PluginFailed."""
     host = request.registry.plugins
-    with Session(request.registry.engine) as session:
-        ctx = Context(host, session=session, request=request, authenticating=True)
+    ctx = AuthenticationContext(host, request, request.registry.engine)
+    try:
         found = host.runtime.authenticate.first(ctx)
-        if found is None:
-            return None
-        plugin, actor = found
-        if not (isinstance(actor, Actor) and actor.role in PERMISSIONS_OF_ROLE):
-            raise plugin.refuse(ctx, f"returned {actor!r}, which is no Actor of a role that there is")
-        return actor
+    finally:
+        ctx.close()
+    if found is None:
+        return None
+    plugin, actor = found
+    if not (isinstance(actor, Actor) and actor.role in PERMISSIONS_OF_ROLE):
+        raise plugin.refuse(ctx, f"returned {actor!r}, which is no Actor of a role that there is")
+    return actor
 
 
 def _principals(request: Any) -> frozenset[str]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from commerce_core.events import savepoint
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Context:
     """What a runtime hook has to work with. Lives as long as the call."""
 
-    __slots__ = ("_authenticating", "_host", "_now", "_session", "currency", "request")
+    __slots__ = ("_host", "_now", "_session", "currency", "request")
 
     def __init__(
         self,
@@ -29,12 +30,10 @@ class Context:
         request: Any = None,
         currency: str | None = None,
         now: datetime | None = None,
-        authenticating: bool = False,
     ) -> None:
         self._host = host
         self._session = session
         self._now = now
-        self._authenticating = authenticating
         self.request = request
         """The request; None in workers and commands."""
         self.currency = currency
@@ -64,8 +63,6 @@ class Context:
     @property
     def actor(self) -> Any:
         """Who asks (an `Actor`); None for guests, and in workers and commands."""
-        if self._authenticating:
-            raise RuntimeError("who asks is what is to be found out")
         return None if self.request is None else self.request.actor
 
     @property
@@ -82,3 +79,29 @@ class Context:
         """To try something: what fails inside is undone to here, and the transaction goes on. Costs two statements."""
         with savepoint(self.session):
             yield
+
+
+class AuthenticationContext(Context):
+    """What `commerce_authenticate` has to work with: nobody is known yet, and there is no transaction to join."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, host: PluginHost, request: Any, engine: Engine) -> None:
+        super().__init__(host, request=request)
+        self._engine = engine
+
+    @property
+    def session(self) -> Session:
+        """A session of its own, made when it is first asked for."""
+        if self._session is None:
+            self._session = Session(self._engine)
+        return self._session
+
+    @property
+    def actor(self) -> Any:
+        raise RuntimeError("who asks is what is to be found out")
+
+    def close(self) -> None:
+        """Roll back, and give the connection back."""
+        if self._session is not None:
+            self._session.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from commerce_core import hookspecs, plugin
@@ -73,7 +73,7 @@ def _things() -> Iterator[str]:
         thing = getattr(plugin, name)
         if inspect.isclass(thing):
             yield f"### {name}\n\n{inspect.getdoc(thing)}\n"
-            own = [field for field in fields(thing) if field.init] if hasattr(thing, "__dataclass_fields__") else []
+            own = [field for field in fields(thing) if field.init] if is_dataclass(thing) else []
             if own:
                 listed = ", ".join(f"`{field.name}: {str(field.type).replace('|', 'or')}`" for field in own)
                 yield f"{listed}\n"

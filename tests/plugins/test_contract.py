@@ -1,4 +1,4 @@
-"""The contract is written down: every hook says what a plugin's author has to know, and the reference is made of that."""
+"""The contract is written down: every hook says what an author has to know, and the reference is made of that."""
 
 from __future__ import annotations
 
