@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pyramid.config import Configurator
@@ -51,7 +52,7 @@ def make_application(settings: CoreSettings, *, clock: Clock | None = None) -> A
     config = make_configurator(settings, clock=clock)
     try:
         with config.registry.engine.connect() as connection:
-            check_schema(connection, config.registry.plugins)
+            config.registry.check_schema(connection)
         start(config.registry, "web")
     except BaseException:
         close(config.registry)
@@ -62,7 +63,7 @@ def make_application(settings: CoreSettings, *, clock: Clock | None = None) -> A
 def check_schema(connection: Connection, host: PluginHost) -> None:
     """Raise MigrationsPending unless the database is as the core needs it.
 
-    The one place where what is in the database is held against the plugins of a shop.
+    The one place where the database is held against a shop's plugins; the shop's registry has it, for `/readyz`.
     """
     migrations.check(connection)
 
@@ -106,6 +107,7 @@ def _configure(settings: CoreSettings, clock: Clock, host: PluginHost) -> Config
     registry.settings_object = settings
     registry.clock = clock
     registry.plugins = host
+    registry.check_schema = partial(check_schema, host=host)
     registry.database_url = embedded.resolve(settings.sqlalchemy.url)
     registry.engine = make_engine(registry.database_url, settings.sqlalchemy)
     for room in ROOMS:

@@ -66,7 +66,7 @@ def readyz(request: Any) -> dict[str, Any]:
     try:
         with request.registry.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
-            migrations.check(connection)
+            request.registry.check_schema(connection)
     except migrations.MigrationsPending as pending:
         checks["migrations"] = str(pending)
     except Exception as error:

@@ -50,8 +50,9 @@ def worker(config: str, queues: list[str], workers: int | None) -> None:
         )
         shop.engine.dispose()
         work(
-            lambda: _started(make_configurator(settings).registry),
+            lambda: make_configurator(settings).registry,
             queues,
+            prepare=_start_plugins,
             workers=workers or settings.jobs.workers,
             max_jobs=settings.jobs.max_jobs,
             max_memory_mb=settings.jobs.max_memory_mb,
@@ -59,11 +60,11 @@ def worker(config: str, queues: list[str], workers: int | None) -> None:
         )
 
 
-def _started(registry: Any) -> Any:
-    from commerce_core.plugins.startup import start
+def _start_plugins(registry: Any) -> None:
+    from commerce_core.plugins.startup import start, stop_at_exit
 
+    stop_at_exit(registry)
     start(registry, "worker")
-    return registry
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,11 +108,19 @@ class PluginHost:
         if caller is None or not caller.has_spec():
             raise LookupError(f"there is no hook {name!r}")
         budget = BUDGETS.get(name, OTHER_BUDGET)
+        known = inspect.signature(caller.spec.function).parameters
         return Hook(
             name,
             # pluggy calls the last one that was registered first; and so are they registered.
             tuple(
-                Implementation(found.plugin_name, name, found.function, tuple(found.argnames), budget)
+                Implementation(
+                    found.plugin_name,
+                    name,
+                    found.function,
+                    # Also those with a default, which pluggy leaves out.
+                    tuple(taken for taken in inspect.signature(found.function).parameters if taken in known),
+                    budget,
+                )
                 for found in reversed(caller.get_hookimpls())
             ),
         )

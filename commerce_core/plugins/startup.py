@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from multiprocessing.util import Finalize
 from typing import Any
 
 import structlog
@@ -25,7 +26,8 @@ from commerce_core.plugins.contributions import (
     Subscriber,
 )
 from commerce_core.plugins.host import PluginHost
-from commerce_core.plugins.mistakes import place, said
+from commerce_core.plugins.mistakes import place, place_of, said
+from commerce_core.settings import did_you_mean
 
 _log = structlog.get_logger("commerce.plugin")
 Contribute = Callable[[Configurator, str, Any], None]
@@ -75,6 +77,7 @@ def _include(config: Configurator, host: PluginHost) -> None:
         host.blame(plugin, f"commerce_includeme: {said(error.evalue)}", place(error.info.file, error.info.line))
         return
     _check_routes(config, host, before)
+    _check_permissions(config, host)
 
 
 def _includeme(host: PluginHost, implementation: Implementation) -> Callable[[Configurator], None]:
@@ -133,6 +136,20 @@ def _check_routes(config: Configurator, host: PluginHost, before: dict[str, Any]
                 where,
             )
         by_pattern.setdefault(pattern, route.name)
+
+
+def _check_permissions(config: Configurator, host: PluginHost) -> None:
+    """A view whose permission nobody knows could be reached by nobody."""
+    known = _permissions(config.registry)
+    for endpoint in config.registry.endpoints:
+        plugin = host.plugin_of_module(endpoint.function.__module__)
+        if plugin is not None and endpoint.permission not in known:
+            meant = did_you_mean(endpoint.permission, known)
+            host.blame(plugin, f"there is no permission {endpoint.permission!r}{meant}", place_of(endpoint.function))
+
+
+def _permissions(registry: Any) -> set[str]:
+    return {*map(str, Permission), *registry.plugin_permissions}
 
 
 # --- What plugins bring ---
@@ -203,8 +220,7 @@ def _permission(config: Configurator, plugin: str, permission: Any) -> None:
 
 def _admin_resource(config: Configurator, plugin: str, resource: Any) -> None:
     _expect(resource, AdminResource)
-    known = {*map(str, Permission), *config.registry.plugin_permissions}
-    if resource.permission not in known:
+    if resource.permission not in _permissions(config.registry):
         raise ConfigurationError(f"there is no permission {resource.permission!r}")
     config.registry.admin_resources.append((plugin, resource))
 
@@ -245,6 +261,11 @@ def start(registry: Any, role: str) -> None:
             _ask(host, implementation, registry=registry, role=role)
     host.is_started = True
     host.raise_mistakes()
+
+
+def stop_at_exit(registry: Any) -> None:
+    """Have `stop` called when this process comes to its end, also one that `multiprocessing` has started."""
+    Finalize(None, stop, args=(registry,), exitpriority=0)
 
 
 def stop(registry: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from commerce_core.application import check_plugins
+from commerce_core.plugins.context import Context
 from commerce_core.plugins.host import PluginHost
 from commerce_core.plugins.mistakes import BrokenPlugins
 from commerce_core.settings import SettingsError, load_settings
@@ -236,6 +237,30 @@ def test_no_plugin_takes_a_route_of_the_core_away(install: Install, route: str, 
     found = mistake(_copy(install, f"@hookimpl\ndef commerce_includeme(config):\n    {route}\n"))
     assert told in found
     assert "made_copy/hooks.py:4" in found
+
+
+def test_a_view_needs_a_permission_that_there_is(install: Install) -> None:
+    view = """
+    from commerce_core.api.endpoints import api_view
+
+    @hookimpl
+    def commerce_includeme(config):
+        config.add_route("copy_thing", "/thing")
+        config.scan("made_copy.hooks")
+
+    @api_view(route_name="copy_thing", request_method="GET", permission="order:reed-all", status=204)
+    def thing(request):
+        pass
+    """
+    found = mistake(_copy(install, view))
+    assert "made_copy/hooks.py:10" in found
+    assert "there is no permission 'order:reed-all', did you mean order:read-all?" in found
+
+
+def test_an_argument_with_a_default_is_given_all_the_same(install: Install) -> None:
+    install("dflt", HOOK.replace("stage", "stage='other'").replace("[]", "[stage]"))
+    hook = check("dflt").hook("commerce_validate_cart")
+    assert [part for _, part in hook.collect(Context(None), cart=None, stage="edit")] == ["edit"]  # type: ignore[arg-type]
 
 
 def test_a_problem_is_called_after_its_plugin(install: Install) -> None:
