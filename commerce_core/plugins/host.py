@@ -28,7 +28,7 @@ from commerce_core.plugins.calls import (
 from commerce_core.plugins.contributions import ExtensionField
 from commerce_core.plugins.declaration import PROJECT, Plugin
 from commerce_core.plugins.loading import Candidate, blame_dependants, load
-from commerce_core.plugins.mistakes import BrokenPlugins, Mistake, place_of
+from commerce_core.plugins.mistakes import BrokenPlugins, Mistake, is_within, place_of
 from commerce_core.settings import CoreSettings
 
 _log = structlog.get_logger("commerce.plugin")
@@ -159,8 +159,7 @@ class PluginHost:
 
     def plugin_of_module(self, module: str) -> str | None:
         """The plugin that a module belongs to."""
-        root = module.partition(".")[0]
-        return next((each.name for each in self._candidates if each.package == root), None)
+        return next((each.name for each in self._candidates if is_within(module, each.package)), None)
 
     def plugin_of_file(self, file: str) -> str | None:
         """The plugin that a file belongs to."""
@@ -185,7 +184,6 @@ class PluginHost:
                 self._manager.register(candidate.hooks, name=candidate.name)
             except pluggy.PluginValidationError as error:
                 candidate.blame(str(error))
-        self._manager.check_pending()
 
     def _runtime(self) -> RuntimeHooks:
         found = {name: self.hook(f"commerce_{name}") for name in RUNTIME}

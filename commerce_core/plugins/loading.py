@@ -22,7 +22,7 @@ from commerce_core.api.problems import all_problems
 from commerce_core.database import Base
 from commerce_core.plugins.checks import check_hooks, check_specs, parameters_of_specs
 from commerce_core.plugins.declaration import API, InvalidPlugin, Plugin
-from commerce_core.plugins.mistakes import Mistake, place, place_in_module, place_of, place_raised, said
+from commerce_core.plugins.mistakes import Mistake, is_within, place, place_in_module, place_of, place_raised, said
 from commerce_core.plugins.settings import parse_section, unexpected, where_set
 from commerce_core.settings import FOREIGN_SECTIONS, PLUGINS, CoreSettings, Section
 
@@ -46,9 +46,12 @@ class Candidate:
 
     @property
     def package(self) -> str:
-        """The root of what it is made of."""
-        module = self.plugin.module if self.plugin else self.entry_point.module if self.entry_point else ""
-        return module.partition(".")[0]
+        """The package that declares it: what is in there is the plugin's."""
+        if self.plugin is None:
+            return self.entry_point.module.partition(".")[0] if self.entry_point else ""
+        module = self.plugin.module
+        is_package = hasattr(sys.modules.get(module), "__path__")
+        return module if is_package or "." not in module else module.rpartition(".")[0]
 
     @property
     def distribution(self) -> str | None:
@@ -249,9 +252,7 @@ def _load_models(candidate: Candidate) -> None:
             configure_mappers()
         except Exception as error:
             candidate.blame_error(f"importing {candidate.plugin.models} (models)", error)
-    of_classes = {
-        name for name, module in _modules_of_tables().items() if module.partition(".")[0] == candidate.package
-    }
+    of_classes = {name for name, module in _modules_of_tables().items() if is_within(module, candidate.package)}
     candidate.tables |= (set(Base.metadata.tables) - before) | of_classes
     for table in sorted(candidate.tables):
         if not table.startswith(f"{candidate.name}_"):
@@ -298,7 +299,7 @@ def _foreign_problems(candidate: Candidate) -> list[Mistake]:
             place_of(kind),
         )
         for kind in set(all_problems())
-        if kind.__module__.partition(".")[0] == candidate.package
+        if is_within(kind.__module__, candidate.package)
         and "slug" in kind.__dict__
         and not kind.slug.startswith(f"{candidate.name}/")
     ]

@@ -73,13 +73,14 @@ def place_raised(error: BaseException, package: str) -> str | None:
     frames = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if _root(frame.f_globals.get("__name__", "")) == _root(package)
+        if is_within(frame.f_globals.get("__name__", ""), package)
     ]
     return place(*frames[-1]) if frames else None
 
 
-def _root(module: str) -> str:
-    return module.partition(".")[0]
+def is_within(module: str, package: str) -> bool:
+    """Whether a module is a package, or in it."""
+    return f"{module}.".startswith(f"{package}.")
 
 
 def said(error: BaseException) -> str:

@@ -339,6 +339,8 @@ def test_a_plugin_may_have_hooks_for_others(install: Install) -> None:
         "bonus", "@hookimpl\ndef loyalty_earning(points):\n    return points + 1\n", declares="requires=('loyalty',)"
     )
     assert [each.plugin for each in check("loyalty", "bonus").hook("loyalty_earning").implementations] == ["bonus"]
+    # What is wrong with the one is told, and nothing of the other.
+    assert mistake("loyalty", "bonus", loyalty__units_per_point="0").startswith("loyalty: ")
     install("wrong", "@hookimpl\ndef loyalty_earnings(points):\n    return points\n")
     assert "did you mean loyalty_earning?" in mistake("loyalty", "wrong")
 
