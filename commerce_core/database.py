@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -124,7 +125,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
 def _request_session(request: Any) -> Session:
     """The session of this request; joins the request's transaction and is committed by it."""
     session = Session(bind=request.registry.engine, expire_on_commit=False)
-    session.info.update(request_id=request.id, bus=request.registry.bus)
+    session.info.update(request_id=request.id, bus=request.registry.bus, request=weakref.ref(request))
     zope.sqlalchemy.register(session, transaction_manager=request.tm, initial_state="changed")
     request.add_finished_callback(lambda _: session.close())
     return session

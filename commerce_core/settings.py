@@ -3,6 +3,9 @@
 A dotted key `stock.hold_seconds` in `[app:main]` is the field `hold_seconds` of the section `stock`; the environment
 variable `COMMERCE_STOCK__HOLD_SECONDS` wins over it. `<key>_file` reads the value (a secret, say) from a file. All
 problems are reported at once, in one `SettingsError`.
+
+A section that is called like an enabled plugin is that plugin's: here it is only kept, as text, so that commands which
+repair a shop import no plugin. `commerce_core.plugins.settings` makes of it what the plugin declares.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import os
 import re
 import string
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import plaster
 from limits import parse_many
@@ -26,6 +30,7 @@ from pydantic import (
     Field,
     IPvAnyNetwork,
     PlainValidator,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -36,8 +41,8 @@ from commerce_core.price_tables import Amounts, TaxRates, parse_amounts, parse_t
 ENVIRONMENT_PREFIX = "COMMERCE_"
 # Keys of Pyramid and its add-ons, which read them themselves.
 FOREIGN_SECTIONS = frozenset({"pyramid", "tm", "retry", "debugtoolbar"})
-# Secrets that somebody else has chosen, so that we cannot ask for better ones.
-GIVEN_SECRETS = frozenset({"mail.password", "cdn.cloudflare_token"})
+# Under which installed distributions name their plugins.
+PLUGINS = "commerce.plugins"
 PLACEHOLDERS = ("development", "changeme", "change-me", "example", "placeholder", "secret", "xxx")
 
 
@@ -53,6 +58,8 @@ class Section(BaseModel):
     """A group of settings with a common prefix. Frozen; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # Secrets that somebody else has chosen, so that nobody can ask for better ones.
+    given_secrets: ClassVar[frozenset[str]] = frozenset()
 
 
 def _has_token(link: str) -> str:
@@ -95,6 +102,7 @@ Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_words)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_words)]
 Rates = Annotated[str, AfterValidator(_rates)]
 AmountsByCurrency = Annotated[Amounts, PlainValidator(parse_amounts)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_words)]
 TaxTable = Annotated[TaxRates, PlainValidator(parse_tax_rates)]
 
 
@@ -102,6 +110,10 @@ class CommerceSettings(Section):
     """`commerce.*`: what kind of deployment this is."""
 
     environment: Literal["development", "production"] = "production"
+    # What is on, in the order in which it is asked.
+    plugins: Names = ()
+    # Those of them without which the shop may start, if they cannot be loaded.
+    optional_plugins: Names = ()
 
 
 class DatabaseSettings(Section):
@@ -208,6 +220,7 @@ class AccountSettings(Section):
 class MailSettings(Section):
     """`mail.*`: how mail leaves the shop."""
 
+    given_secrets: ClassVar[frozenset[str]] = frozenset({"password"})
     transport: Literal["console", "smtp"] = "console"
     sender: str = Field(default="shop@localhost", pattern=r"^[^@\s]+@[^@\s]+$")
     shop_name: str = Field(default="Shop", min_length=1, max_length=100)
@@ -287,6 +300,7 @@ class CacheSettings(Section):
 class CdnSettings(Section):
     """`cdn.*`: the CDN in front of the shop, if there is one. See docs/caching.md."""
 
+    given_secrets: ClassVar[frozenset[str]] = frozenset({"cloudflare_token"})
     base_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
     image_template: str | None = None
     image_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4_000)], ...], BeforeValidator(_words)] = (
@@ -382,6 +396,29 @@ class CoreSettings(Section):
     scheduler: SchedulerSettings = SchedulerSettings()
     log: LogSettings = LogSettings()
 
+    _of_plugins: dict[str, dict[str, str]] = PrivateAttr(default_factory=dict)
+    _ignored: tuple[str, ...] = ()
+    _source: Path | None = None
+
+    @property
+    def of_plugins(self) -> Mapping[str, Mapping[str, str]]:
+        """The settings of enabled plugins as they were given, by plugin and key."""
+        return self._of_plugins
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Plugins that have settings, are installed, and are not enabled."""
+        return self._ignored
+
+    @property
+    def source(self) -> Path | None:
+        """The .ini file, if they are from one."""
+        return self._source
+
+    def without_plugins(self) -> CoreSettings:
+        """The same shop as the core alone makes it: for commands that repair it."""
+        return self.model_copy(update={"commerce": CommerceSettings(environment=self.commerce.environment)})
+
 
 def load_settings(ini_path: str | Path, environ: Mapping[str, str] = os.environ) -> CoreSettings:
     """Read `[app:main]` of an .ini file. Raises SettingsError."""
@@ -389,28 +426,36 @@ def load_settings(ini_path: str | Path, environ: Mapping[str, str] = os.environ)
     if not path.is_file():
         raise SettingsError([f"{path}: there is no such file"])
     loader = plaster.get_loader(str(path.resolve()), protocols=["wsgi"])
-    return parse_settings(loader.get_wsgi_app_settings("main"), environ)
+    return parse_settings({**loader.get_wsgi_app_settings("main"), "__file__": str(path)}, environ)
 
 
 def parse_settings(raw: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> CoreSettings:
     """Turn dotted keys, overridden by the environment, into typed settings. Raises SettingsError with every problem."""
+    given = {**raw, **_from_environment(environ)}
+    enabled = set(_words(given.get("commerce.plugins", ""))) - CoreSettings.model_fields.keys()
+    of_plugins: dict[str, dict[str, str]] = {}
+    ignored: set[str] = set()
     problems: list[str] = []
     sections: dict[str, dict[str, Any]] = {}
-    for dotted, value in {**raw, **_from_environment(environ)}.items():
+    for dotted, value in given.items():
         section, _, key = dotted.partition(".")
         if section in FOREIGN_SECTIONS or dotted in {"here", "__file__"}:
             continue
-        problem = _unknown(section, key)
+        if section in enabled:
+            of_plugins.setdefault(section, {})[key] = value
+            continue
+        problem = _unknown(section, key, enabled)
+        if problem and key and is_installed(section):
+            ignored.add(section)
+            continue
         if problem:
             problems.append(f"{dotted}: {problem}")
             continue
-        if key.endswith("_file") and key not in _fields(section):
-            key = key.removesuffix("_file")
-            try:
-                value = Path(value).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                problems.append(f"{dotted}: cannot read {value!r} ({error.strerror})")
-                continue
+        try:
+            key, value = read_file(key, value, _fields(section))
+        except OSError as error:
+            problems.append(f"{dotted}: cannot read {value!r} ({error.strerror})")
+            continue
         sections.setdefault(section, {})[key] = value
     try:
         settings = CoreSettings.model_validate(sections)
@@ -419,8 +464,23 @@ def parse_settings(raw: Mapping[str, Any], environ: Mapping[str, str] = os.envir
     else:
         problems += _placeholder_secrets(settings) + _mail_that_goes_nowhere(settings)
         if not problems:
+            settings._of_plugins = of_plugins
+            settings._ignored = tuple(sorted(ignored))
+            settings._source = Path(raw["__file__"]) if raw.get("__file__") else None
             return settings
     raise SettingsError(sorted(problems))
+
+
+def is_installed(plugin: str) -> bool:
+    """Whether there is a plugin of this name. Imports nothing of it."""
+    return bool(entry_points(group=PLUGINS, name=plugin))
+
+
+def read_file(key: str, value: Any, known: Collection[str]) -> tuple[str, Any]:
+    """`<key>_file` is the key, and the value is what is in the file. Raises OSError."""
+    if key.endswith("_file") and key not in known:
+        return key.removesuffix("_file"), Path(value).read_text(encoding="utf-8").strip()
+    return key, value
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -438,41 +498,57 @@ def _fields(section: str) -> list[str]:
     return list(annotation.model_fields)
 
 
-def _unknown(section: str, key: str) -> str | None:
+def _unknown(section: str, key: str, plugins: Collection[str]) -> str | None:
     if section in CoreSettings.model_fields:
         known = _fields(section)
         if key in known or (key.endswith("_file") and key.removesuffix("_file") in known):
             return None
-        candidates = {f"{section}.{name}": name for name in known}
+        candidates = [f"{section}.{name}" for name in known]
     else:
-        candidates = {f"{name}.{key}": key for name in CoreSettings.model_fields if key in _fields(name)}
-        candidates |= {f"{name}.{field}": field for name in CoreSettings.model_fields for field in _fields(name)}
-    close = difflib.get_close_matches(f"{section}.{key}", candidates, n=1, cutoff=0.7)
-    return f"unknown setting, did you mean {close[0]}?" if close else "unknown setting"
+        candidates = [f"{name}.{key}" for name in CoreSettings.model_fields if key in _fields(name)]
+        candidates += [f"{name}.{field}" for name in CoreSettings.model_fields for field in _fields(name)]
+        candidates += [f"{name}.{key}" for name in plugins]
+    return "unknown setting" + did_you_mean(f"{section}.{key}", candidates)
+
+
+def did_you_mean(word: str, candidates: Collection[str]) -> str:
+    """`, did you mean that?`, or nothing if nothing is like it."""
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.7)
+    return f", did you mean {close[0]}?" if close else ""
 
 
 def _describe(detail: Any) -> str:
     path = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
         return f"{path}: is required" if "." in path else f"{path}.url: is required"
-    message = detail["msg"].removeprefix("Value error, ")
+    return f"{path}: {message_of(detail)}"
+
+
+def message_of(detail: Any) -> str:
+    """What pydantic says of a value, as the end of a sentence."""
+    message: str = detail["msg"].removeprefix("Value error, ")
     # Codes, such as USD, stay as they are.
-    return f"{path}: {message if message[1:2].isupper() else message[0].lower() + message[1:]}"
+    return message if message[1:2].isupper() else message[0].lower() + message[1:]
 
 
 def _placeholder_secrets(settings: CoreSettings) -> list[str]:
-    """In production a secret may not be one of the words people leave in examples, nor short."""
     if settings.commerce.environment != "production":
         return []
+    return [
+        f"{section}.{problem}"
+        for section in CoreSettings.model_fields
+        for problem in placeholder_secrets(getattr(settings, section))
+    ]
+
+
+def placeholder_secrets(section: Section) -> list[str]:
+    """Secrets that are one of the words people leave in examples, or short: in production they may not."""
     problems = []
-    for section in CoreSettings.model_fields:
-        for key, value in getattr(settings, section):
-            if isinstance(value, SecretStr) and f"{section}.{key}" not in GIVEN_SECRETS:
-                text = value.get_secret_value()
-                if len(text) < 16 or any(word in text.lower() for word in PLACEHOLDERS):
-                    problems.append(
-                        f"{section}.{key}: is a placeholder or too short; use at least 16 random characters"
-                    )
+    for key, value in section:
+        if isinstance(value, SecretStr) and key not in section.given_secrets:
+            text = value.get_secret_value()
+            if len(text) < 16 or any(word in text.lower() for word in PLACEHOLDERS):
+                problems.append(f"{key}: is a placeholder or too short; use at least 16 random characters")
     return problems
 
 

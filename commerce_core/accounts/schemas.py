@@ -66,6 +66,14 @@ Code = Annotated[
 DeviceName = Annotated[ShortText, Field(description="How you tell it from your others.", examples=["Ada's telephone"])]
 
 
+# What plugins let people do: whether there is such a thing, and the maker has it, is seen when the token is made.
+PluginAbility = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9]{1,30}:[a-z0-9-]{1,60}$"),
+    Field(description="A permission of a plugin.", examples=["loyalty:adjust"]),
+]
+
+
 def optional(**options: Any) -> Any:
     """A field of a PATCH: it may be left out, which is not the same as null."""
     return Field(default_factory=lambda: None, **options)
@@ -125,9 +133,9 @@ class ProfileIn(Input):
 
 class TokenIn(Input):
     device_name: DeviceName
-    abilities: list[Annotated[Permission, Field(strict=False)]] | None = Field(
+    abilities: list[Annotated[Permission, Field(strict=False)] | PluginAbility] | None = Field(
         default=None,
-        max_length=len(Permission),
+        max_length=200,
         description="What it may be used for, among what your own token allows. Left out: the same as your own.",
         examples=[["stock:read"]],
     )
@@ -165,12 +173,12 @@ class UserOut(Output):
 class MeOut(UserOut):
     """The user, and what the token in use allows."""
 
-    permissions: list[Permission]
+    permissions: list[str] = Field(description="Those of plugins, too.", examples=[["account:self", "public"]])
 
     @classmethod
     def of_actor(cls, user: User, actor: Actor) -> Self:
         me = cls.of(user)
-        me.permissions = sorted(p for p in PERMISSIONS_OF_ROLE[actor.role] if actor.may(p))
+        me.permissions = sorted(str(p) for p in PERMISSIONS_OF_ROLE[actor.role] | actor.more if actor.may(p))
         return me
 
 

@@ -36,6 +36,8 @@ class Actor:
     expires_at: datetime | None = None
     email: str | None = None
     tier: str | None = None
+    # What the role allows of what plugins have added.
+    more: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -43,8 +45,12 @@ class Actor:
         return f"user:{self.user_id}"
 
     def may(self, permission: str) -> bool:
-        allowed = permission in PERMISSIONS_OF_ROLE[self.role]
-        return allowed and (permission == Permission.PUBLIC or self.abilities is None or permission in self.abilities)
+        allowed = permission in PERMISSIONS_OF_ROLE[self.role] or permission in self.more
+        return allowed and self.is_able(permission)
+
+    def is_able(self, permission: str) -> bool:
+        """Whether the token lets through what the actor may."""
+        return permission == Permission.PUBLIC or self.abilities is None or permission in self.abilities
 
 
 def make_token(

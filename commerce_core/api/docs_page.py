@@ -192,7 +192,7 @@ class Reference:
         content: Json = response.get("content", {})
         reasons = []
         if parts.PROBLEM_JSON in content:
-            told = dict(re.findall(r"\[([\w-]+)\]\(\S+\): (.*)", response["description"]))
+            told = dict(re.findall(r"\[([\w/-]+)\]\(\S+\): (.*)", response["description"]))
             reasons = [
                 Reason(slug, example["summary"], prose(told[slug]))
                 for slug, example in content[parts.PROBLEM_JSON]["examples"].items()

@@ -57,17 +57,24 @@ def healthz(_request: Any) -> dict[str, Any]:
     problems=(NotReady,),
 )
 def readyz(request: Any) -> dict[str, Any]:
-    """Whether the shop can serve. Asks the database, and whether its schema is the one this version needs."""
+    """Whether the shop can serve. Asks the database, and whether its schema is the one this version needs.
+
+    What plugins check is shown with it: `ok`, `failing` or `slow`; and `not loaded` for one that the shop can do
+    without.
+    """
     checks = {"database": "ok", "migrations": "ok"}
     try:
         with request.registry.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
-            migrations.check(connection)
+            request.registry.check_schema(connection)
     except migrations.MigrationsPending as pending:
         checks["migrations"] = str(pending)
     except Exception as error:
         _log.warning("not ready", error=first_line(error))
         checks.update(database="unreachable", migrations="unknown")
-    if set(checks.values()) != {"ok"}:
+    serves = set(checks.values()) == {"ok"}
+    of_plugins, plugins_serve = request.registry.health_checks.outcomes()
+    checks |= of_plugins | dict.fromkeys(request.registry.plugins.missing, "not loaded")
+    if not (serves and plugins_serve):
         raise NotReady(checks)
     return {"status": "ready", "checks": checks}

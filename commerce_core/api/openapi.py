@@ -53,9 +53,12 @@ def openapi_bytes(registry: Any) -> bytes:
 
 def openapi_document(registry: Any) -> Json:
     """The document of an application, or of a committed configuration; the database is not needed."""
-    routes = {route.name: route for route in registry.getUtility(IRoutesMapper).get_routes()}
+    # What is below a prefix, as plugins' routes are, has no slash before it.
+    patterns = {
+        route.name: f"/{route.pattern.lstrip('/')}" for route in registry.getUtility(IRoutesMapper).get_routes()
+    }
     # The shop first; what machines ask, /healthz and the like, comes last.
-    ordered = sorted(routes, key=lambda name: not routes[name].pattern.startswith(API_PREFIX))
+    ordered = sorted(patterns, key=lambda name: not patterns[name].startswith(API_PREFIX))
     order = {name: number for number, name in enumerate(ordered)}
     endpoints = sorted(
         (endpoint for endpoint in registry.endpoints if documented(endpoint)),
@@ -66,9 +69,10 @@ def openapi_document(registry: Any) -> Json:
     problems: dict[str, type[Problem]] = {}
     for endpoint in endpoints:
         # A placeholder may carry a regular expression, `{id:\d+}`, which OpenAPI has no place for.
-        path = re.sub(r"{(\w+):[^{}]*}", r"{\1}", routes[endpoint.route_name].pattern)
+        path = re.sub(r"{(\w+):[^{}]*}", r"{\1}", patterns[endpoint.route_name])
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path, schemas)
         problems |= {kind.slug: parts.kind_of_slug(kind) for kind in _problems(endpoint, path)}
+    registry.extensions.describe(schemas.components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -100,7 +104,7 @@ def documented(endpoint: Endpoint) -> bool:
 def _operation(endpoint: Endpoint, path: str, schemas: Schemas) -> Json:
     summary, description = _explanation(endpoint)
     operation: Json = {
-        "operationId": endpoint.function.__name__,
+        "operationId": _operation_id(endpoint),
         "tags": [_tag(endpoint)],
         "summary": summary,
         **({"description": description} if description else {}),
@@ -204,6 +208,13 @@ def _tags(endpoints: Sequence[Endpoint]) -> list[Json]:
         {"name": tag, "description": (inspect.getdoc(sys.modules[room]) or tag).partition("\n\n")[0].replace("\n", " ")}
         for tag, room in rooms.items()
     ]
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    """The function's name; a plugin's with the plugin's package before it, as another may have one of that name."""
+    package = _room(endpoint).partition(".")[0]
+    name = endpoint.function.__name__
+    return name if package == "commerce_core" else f"{package.removeprefix('commerce_')}_{name}"
 
 
 def _tag(endpoint: Endpoint) -> str:

@@ -128,6 +128,9 @@ def kind_of_slug(kind: type[Problem]) -> type[Problem]:
 def problem_name(kind: type[Problem]) -> str:
     """What a problem is called among the components."""
     named = kind_of_slug(kind)
+    plugin, slash, _ = named.slug.partition("/")
+    if slash:  # two plugins may call theirs the same
+        return f"{plugin.capitalize()}{named.__name__}Problem"
     return "InternalErrorProblem" if named is Problem else f"{named.__name__}Problem"
 
 

@@ -44,6 +44,10 @@ class Problem(Exception):
             **self.extra,
         }
 
+    def members(self) -> dict[str, Any]:
+        """What it says within another problem."""
+        return {"type": self.type, "title": self.title, "status": self.status, "detail": self.detail, **self.extra}
+
 
 # More are of no use to anybody, and an answer should not be larger than its question.
 MOST_ERRORS = 100

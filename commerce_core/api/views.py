@@ -117,6 +117,6 @@ def includeme(config: Configurator) -> None:
     config.add_route("openapi", f"{API_PREFIX}/openapi.json")
     config.add_route("docs", f"{API_PREFIX}/docs")
     config.add_route("problems", "/problems")
-    config.add_route("problem", "/problems/{slug}")
+    config.add_route("problem", "/problems/{slug:[^/]+(?:/[^/]+)?}")
     config.scan(".health")
     config.scan(".views")

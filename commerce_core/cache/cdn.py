@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 import urllib3
 from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -138,14 +139,19 @@ def request_purge(
 
 
 def add_cdn_purger(config: Configurator, purger: CdnPurger) -> None:
-    """Directive: tell this CDN, too, what is old."""
-    config.registry.cdn_purgers.append(purger)
+    """Directive: tell this CDN, too, what is old. Its name must not be taken."""
+    purgers = config.registry.cdn_purgers
+    if any(known.name == purger.name for known in purgers):
+        raise ConfigurationError(f"two CDNs are called {purger.name!r}")
+    purgers.append(purger)
 
 
 def includeme(config: Configurator) -> None:
     registry = config.registry
-    registry.cdn_purgers = purgers_of(registry.settings_object.cdn)
+    registry.cdn_purgers = []
     config.add_directive("add_cdn_purger", add_cdn_purger)
+    for purger in purgers_of(registry.settings_object.cdn):
+        config.add_cdn_purger(purger)
     config.add_job(purge_cdn)
     subscribe(registry.bus, registry.engine, registry.cdn_purgers, registry.clock)
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from commerce_core.api.schemas import INT32_MAX, NO_COUNTRY, Input, Output, Query, ShortText, Text, hint
 from commerce_core.carts.merging import MergeReport
 from commerce_core.money import Money
+from commerce_core.plugins.extensions import extensions_of
 from commerce_core.pricing.basket import Destination
 from commerce_core.pricing.quote import Quote
 
@@ -142,6 +143,7 @@ class CartOut(Output):
     coupons: list[str]
     warnings: list[CartWarning]
     expires_at: datetime | None = Field(description="Unless something is done with it before.")
+    extensions: dict[str, Any] = extensions_of("cart")
 
 
 class QuoteLineOut(Output):

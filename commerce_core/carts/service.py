@@ -18,6 +18,7 @@ from commerce_core.api.problems import Conflict, InvalidInput, NotFound
 from commerce_core.carts import reservation
 from commerce_core.carts.models import Cart, CartLine
 from commerce_core.carts.queries import Article, articles_of
+from commerce_core.carts.validation import check_edit
 from commerce_core.database import uuid7
 from commerce_core.events import CartUpdated, emit
 from commerce_core.settings import CartSettings
@@ -94,7 +95,8 @@ def add_line(
 ) -> CartLine:
     """Put so many more units of a variant into the cart (locked); its line.
 
-    Raises UnknownVariant, CurrencyMismatch, CartFull, InvalidInput (too many for one line), OutOfStock.
+    Raises UnknownVariant, CurrencyMismatch, CartFull, InvalidInput (too many for one line), OutOfStock, and what
+    plugins refuse it for.
     """
     article = articles_of(session, [variant_id], now=now).get(variant_id)
     if article is None or not article.is_for_sale:
@@ -104,12 +106,14 @@ def add_line(
     if line is None:
         if len(cart.lines) >= settings.max_lines:
             raise CartFull(f"A cart takes {settings.max_lines} lines.", max_lines=settings.max_lines)
+        check_edit(session, cart, line_id=None, variant_id=variant_id, quantity=quantity)
         line = CartLine(
             id=uuid7(), variant_id=variant_id, quantity=quantity, unit_price=article.price_amount, created_at=now
         )
         cart.lines.append(line)
     else:
         quantity += line.quantity
+        check_edit(session, cart, line_id=line.id, variant_id=variant_id, quantity=quantity)
     cart.currency = article.currency
     _set_quantity(session, cart, line, quantity, article, settings=settings, now=now)
     return line
@@ -120,13 +124,15 @@ def change_line(
 ) -> CartLine:
     """Set the quantity of a line of the cart (locked), and accept its price of now.
 
-    Raises NotFound, UnknownVariant, CurrencyMismatch, InvalidInput (too many for one line), OutOfStock.
+    Raises NotFound, UnknownVariant, CurrencyMismatch, InvalidInput (too many for one line), OutOfStock, and what
+    plugins refuse it for.
     """
     line = line_of(cart, line_id)
     article = articles_of(session, [line.variant_id], now=now)[line.variant_id]
     if not article.is_for_sale:
         raise UnknownVariant(line.variant_id)
     _check_currency(cart, article)
+    check_edit(session, cart, line_id=line.id, variant_id=line.variant_id, quantity=quantity)
     _set_quantity(session, cart, line, quantity, article, settings=settings, now=now)
     return line
 

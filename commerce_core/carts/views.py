@@ -21,6 +21,7 @@ from commerce_core.carts.schemas import (
     QuoteOut,
     QuoteQuery,
 )
+from commerce_core.carts.validation import CartRefused
 from commerce_core.pricing.rules import AmountTooLarge, PriceRuleFailed
 from commerce_core.stock.service import OutOfStock, UnknownVariant
 
@@ -49,7 +50,7 @@ def clear_cart(request: Any) -> CartOut:
     body=LineIn,
     returns=CartOut,
     status=201,
-    problems=(OutOfStock, UnknownVariant, service.CurrencyMismatch, service.CartFull, AmountTooLarge),
+    problems=(OutOfStock, UnknownVariant, service.CurrencyMismatch, service.CartFull, AmountTooLarge, CartRefused),
 )
 def add_line(request: Any, body: LineIn) -> CartOut:
     """Put units of a variant into your cart. A guest without a token gets a cart, and its token, with it."""
@@ -68,7 +69,7 @@ def add_line(request: Any, body: LineIn) -> CartOut:
     permission=Permission.CART,
     body=LineChange,
     returns=CartOut,
-    problems=(OutOfStock, UnknownVariant, service.CurrencyMismatch, AmountTooLarge, NotFound),
+    problems=(OutOfStock, UnknownVariant, service.CurrencyMismatch, AmountTooLarge, CartRefused, NotFound),
 )
 def change_line(request: Any, body: LineChange) -> CartOut:
     """Set a line's quantity, and accept its price of now."""
@@ -163,7 +164,9 @@ def present(request: Any, cart: Cart, *, accepted: CartLine | None = None, token
         session.flush()
     articles = queries.articles_of(session, {line.variant_id for line in cart.lines}, now=now)
     holds = queries.holds_of(session, cart.lines)
-    return present_cart(cart, priced.quote, articles, holds, now=now, locale=request.locale, token=token)
+    shown = present_cart(cart, priced.quote, articles, holds, now=now, locale=request.locale, token=token)
+    request.registry.extensions.extend(request, "cart", [shown])
+    return shown
 
 
 def _count_hold(request: Any) -> None:

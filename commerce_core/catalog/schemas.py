@@ -18,6 +18,7 @@ from commerce_core.api.schemas import Output, Page, PageQuery, Query, ShortText
 from commerce_core.catalog.models import Brand, Category
 from commerce_core.catalog.rows import ProductRow, VariantRow
 from commerce_core.money import Money, formatted
+from commerce_core.plugins.extensions import extensions_of
 
 BIGINT_MAX = 2**63 - 1
 Sort = Literal["newest", "price_asc", "price_desc", "name", "popular"]
@@ -128,6 +129,7 @@ class VariantOut(Output):
     weight_grams: int | None
     is_default: bool = Field(description="Whether its price is the product's.")
     stock: StockOut
+    extensions: dict[str, Any] = extensions_of("variant")
 
 
 class PriceRange(Output):
@@ -156,7 +158,7 @@ class ProductOut(Output):
     variant_count: int
     is_featured: bool
     published_at: datetime
-    extensions: dict[str, Any] = Field(description="What plugins add.")
+    extensions: dict[str, Any] = extensions_of("product")
 
 
 class ProductDetail(ProductOut):
@@ -262,6 +264,7 @@ def _variant(row: VariantRow, locale: str) -> dict[str, Any]:
             "low": available is not None and 0 < available <= row.low_stock_threshold,
             "version": row.version,
         },
+        "extensions": {},
     }
 
 

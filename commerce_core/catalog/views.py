@@ -54,7 +54,9 @@ def show_product(request: Any) -> dict[str, Any]:
     if product is None:
         raise NotFound("No product with this id or slug is on sale.")
     variants = queries.variants_of_products(request.db, [product.id])
-    return _present(request, product, variants[product.id])
+    shown = _present(request, product, variants[product.id])
+    _extend(request, [shown])
+    return shown
 
 
 @api_view(
@@ -125,6 +127,7 @@ def _listing(request: Any, filters: ProductFilters, options: ListOptions) -> Lis
 def _page(request: Any, query: ListOptions, listing: Listing) -> dict[str, Any]:
     variants = listing.variants
     products = [_present(request, row, None if variants is None else variants[row.id]) for row in listing.products]
+    _extend(request, products)
     return page_of(request.path, query, products, listing.total)
 
 
@@ -132,6 +135,13 @@ def _present(request: Any, row: ProductRow, variants: list[VariantRow] | None) -
     product = present_product(row, request.locale, variants)
     product["images"] = request.registry.image_addresses.listed(row.images)
     return product
+
+
+def _extend(request: Any, products: list[dict[str, Any]]) -> None:
+    """Put in what plugins show of these products and their variants; kept with the rest of the answer."""
+    extensions = request.registry.extensions
+    extensions.extend(request, "product", products)
+    extensions.extend(request, "variant", [variant for product in products for variant in product.get("variants", ())])
 
 
 def _from_path(request: Any, name: str) -> str:

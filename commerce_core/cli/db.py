@@ -18,7 +18,7 @@ def upgrade(config: str) -> None:
     """Bring the database to the newest revision. Safe to run at any time, and by several at once."""
     from commerce_core import migrations
 
-    with open_shop(config) as shop:
+    with open_shop(config, plugins=False) as shop:
         with shop.engine.connect() as connection:
             before = migrations.current_revision(connection)
         migrations.upgrade(shop.engine)
@@ -32,6 +32,6 @@ def check(config: str) -> None:
     """Say whether the database is at the revision that this version needs; exit 1 if not."""
     from commerce_core import migrations
 
-    with open_shop(config) as shop, shop.engine.connect() as connection:
+    with open_shop(config, plugins=False) as shop, shop.engine.connect() as connection:
         migrations.check(connection)
         click.echo(f"The database is at revision {migrations.head_revision()}, as it should be.")

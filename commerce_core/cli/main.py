@@ -25,13 +25,14 @@ COMMANDS = {
     "mail": "commerce_core.mail.commands:mail",
     "webhooks": "commerce_core.webhooks.commands:webhooks",
     "user": "commerce_core.accounts.commands:user",
+    "plugins": "commerce_core.plugins.commands:plugins",
     "settings": "commerce_core.cli.settings:settings",
     "openapi": "commerce_core.cli.openapi:openapi",
 }
 
 
 class CommerceGroup(click.Group):
-    """Commands by name, imported when needed."""
+    """Commands by name, imported when needed. Those of a plugin are below the plugin's name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -43,6 +44,18 @@ class CommerceGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A command of ours, or the group of a plugin that is enabled."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from commerce_core.plugins.commands import command_of_plugin
+
+            group = command_of_plugin(args[0], args[1:])
+            if group is not None:
+                return args[0], group, args[1:]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Show what the user can mend as a message; a traceback is for our own mistakes."""
@@ -59,9 +72,10 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
     from commerce_core.embedded import EmbeddedPostgresError
     from commerce_core.migrations import MigrationsPending
+    from commerce_core.plugins.mistakes import BrokenPlugins
     from commerce_core.settings import SettingsError
 
-    return (SettingsError, EmbeddedPostgresError, MigrationsPending, OperationalError)
+    return (SettingsError, BrokenPlugins, EmbeddedPostgresError, MigrationsPending, OperationalError)
 
 
 @click.group(cls=CommerceGroup, context_settings={"help_option_names": ["-h", "--help"]})

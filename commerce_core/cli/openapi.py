@@ -15,13 +15,10 @@ from commerce_core.cli.shop import config_argument
 def openapi(config: str, output: Path | None) -> None:
     """Print the OpenAPI document of the shop, or write it to a file. Needs no database."""
     from commerce_core.api.openapi import openapi_bytes
-    from commerce_core.application import make_configurator
+    from commerce_core.application import make_configurator, without_database
     from commerce_core.settings import load_settings
 
-    settings = load_settings(config)
-    # Nothing connects while an application is put together, but an embedded database must run to have an address.
-    database = settings.sqlalchemy.model_copy(update={"url": "postgresql://not-needed"})
-    configurator = make_configurator(settings.model_copy(update={"sqlalchemy": database}))
+    configurator = make_configurator(without_database(load_settings(config)))
     document = openapi_bytes(configurator.registry)
     if output is None:
         click.echo(document, nl=False)

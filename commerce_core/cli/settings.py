@@ -22,8 +22,13 @@ def show(config: str) -> None:
     from commerce_core.settings import CoreSettings, load_settings
 
     loaded = load_settings(config)
-    for section in CoreSettings.model_fields:
-        for key, value in getattr(loaded, section):
+    sections = {name: getattr(loaded, name) for name in CoreSettings.model_fields}
+    if loaded.commerce.plugins:
+        from commerce_core.application import check_plugins
+
+        sections |= {each.name: each.settings for each in check_plugins(loaded).candidates if each.settings}
+    for section, settings_of_section in sections.items():
+        for key, value in settings_of_section:
             shown = "********" if isinstance(value, SecretStr) else value
             if isinstance(value, tuple):
                 shown = ", ".join(map(str, value))
@@ -39,8 +44,9 @@ def _without_password(url: str) -> str:
 @settings.command()
 @config_argument
 def check(config: str) -> None:
-    """Report every problem at once; exit 1 if there is one."""
+    """Report every problem at once, those of plugins, too; exit 1 if there is one."""
+    from commerce_core.application import check_plugins
     from commerce_core.settings import load_settings
 
-    load_settings(config)
+    check_plugins(load_settings(config))
     click.echo(f"The settings of {config} are good.")

@@ -31,11 +31,15 @@ class Shop:
     url: str
     engine: Engine
     clock: Clock
+    # Everything else that the shop is made of: `registry.plugins`, `registry.pricing`, `registry.jobs` ...
+    registry: Any
 
 
 @contextmanager
-def open_shop(config: str) -> Iterator[Shop]:
+def open_shop(config: str, *, plugins: bool = True) -> Iterator[Shop]:
     """The shop of an .ini file, with all its rooms: what a command changes is told as any change is.
+
+    Without `plugins`, those are not imported: for commands that must work when one of them does not.
 
     An embedded database that is not running is started, and stopped at the end.
     """
@@ -45,6 +49,8 @@ def open_shop(config: str) -> Iterator[Shop]:
     from commerce_core.settings import load_settings
 
     settings = load_settings(config)
+    if not plugins:
+        settings = settings.without_plugins()
     configure_logging(settings.log)
 
     @contextmanager
@@ -58,6 +64,6 @@ def open_shop(config: str) -> Iterator[Shop]:
     with database() as url:
         registry = make_configurator(settings).registry
         try:
-            yield Shop(settings, url, registry.engine, registry.clock)
+            yield Shop(settings, url, registry.engine, registry.clock, registry)
         finally:
             close(registry)

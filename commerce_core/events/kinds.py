@@ -12,7 +12,7 @@ class Event:
     """Base of all events. `topic` is what the rest of the world calls them, `logger` where in the log they are."""
 
     topic: ClassVar[str]
-    logger: ClassVar[str] = "commerce.events"
+    logger: ClassVar[str] = "commerce.plugin"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,11 +52,19 @@ def worker(config: str, queues: list[str], workers: int | None) -> None:
         work(
             lambda: make_configurator(settings).registry,
             queues,
+            prepare=_start_plugins,
             workers=workers or settings.jobs.workers,
             max_jobs=settings.jobs.max_jobs,
             max_memory_mb=settings.jobs.max_memory_mb,
             stop_seconds=settings.jobs.stop_seconds,
         )
+
+
+def _start_plugins(registry: Any) -> None:
+    from commerce_core.plugins.startup import start, stop_at_exit
+
+    stop_at_exit(registry)
+    start(registry, "worker")
 
 
 @click.command()
@@ -69,7 +77,7 @@ def scheduler(config: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     with open_shop(config) as shop:
-        feed_for_ever(Feeder(_registry(shop)), wait=stopped.wait, stopped=stopped.is_set)
+        feed_for_ever(Feeder(shop.registry), wait=stopped.wait, stopped=stopped.is_set)
 
 
 @click.group()
@@ -193,16 +201,8 @@ def _close(config: str, job_id: UUID, state: str, notes: str | None) -> None:
 def _session(config: str) -> Iterator[tuple[Session, Shop]]:
     from sqlalchemy.orm import Session
 
-    with open_shop(config) as shop:
-        registry = _registry(shop)
-        with Session(registry.engine) as session:
-            yield session, shop
-
-
-def _registry(shop: Shop) -> Any:
-    from commerce_core.application import make_configurator
-
-    return make_configurator(shop.settings, clock=shop.clock).registry
+    with open_shop(config) as shop, Session(shop.engine) as session:
+        yield session, shop
 
 
 def _found(job: Job | None, job_id: UUID) -> Job:

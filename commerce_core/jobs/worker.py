@@ -40,9 +40,10 @@ MakeRegistry = Callable[[], Any]
 class Child:
     """What runs jobs in one process."""
 
-    def __init__(self, make_registry: MakeRegistry, parent: int) -> None:
+    def __init__(self, make_registry: MakeRegistry, prepare: Callable[[Any], None], parent: int) -> None:
         self._parent = parent
         self.registry = make_registry()
+        prepare(self.registry)
         self.engine: Engine = self.registry.engine
         self.runner = Runner(self.registry, self.engine, f"{socket.gethostname()}:{os.getpid()}")
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
@@ -132,8 +133,12 @@ def work(
     max_jobs: int,
     max_memory_mb: int,
     stop_seconds: float,
+    prepare: Callable[[Any], None] = lambda _registry: None,
 ) -> None:
-    """Run jobs of these queues until SIGTERM or SIGINT. Zero stands for no limit."""
+    """Run jobs of these queues until SIGTERM or SIGINT. Zero stands for no limit.
+
+    `prepare` is called with the registry of each process that runs jobs, before the first.
+    """
     # Whoever is to stop us before everything has started is heard when it has: no child is left half made.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     registry = make_registry()
@@ -144,7 +149,7 @@ def work(
 
     @carrier.on_startup()  # type: ignore[untyped-decorator]
     def begin() -> None:
-        child.append(Child(make_registry, parent))
+        child.append(Child(make_registry, prepare, parent))
 
     def run_job(job_id: str) -> None:
         child[0].run(job_id)

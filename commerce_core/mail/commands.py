@@ -28,5 +28,6 @@ def last(config: str, to: str | None) -> None:
             found = last_mail(session, to=to)
             if found is None:
                 raise click.ClickException("There is no mail yet." if to is None else f"There is no mail to {to} yet.")
-            letter = Templates(shop.settings.mail).write(found.template, found.context or {}, found.locale)
+            templates = Templates(shop.settings.mail, shop.registry.plugins.mail_templates)
+            letter = templates.write(found.template, found.context or {}, found.locale)
             click.echo(f"To: {found.recipient}\nSubject: {letter.subject}\n\n{letter.text}", nl=False)

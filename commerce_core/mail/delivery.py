@@ -6,7 +6,7 @@ over and saying so leaves it to be sent again, with the same Message-ID, by whic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -34,10 +34,14 @@ def deliver_mails(
     settings: MailSettings,
     *,
     now: datetime,
+    templates: Iterable[str] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Deliver what is due at `now`; how many were sent. Any number may do so at once; `stop` ends it between two."""
-    templates = Templates(settings)
+    """Deliver what is due at `now`; how many were sent. Any number may do so at once; `stop` ends it between two.
+
+    `templates` are the folders of plugins.
+    """
+    known = Templates(settings, templates)
     sent = 0
     for _ in range(MOST_IN_A_ROUND):
         if stop():
@@ -46,7 +50,7 @@ def deliver_mails(
             mail = claim_mail(session, now=now)
         if mail is None:
             break
-        sent += deliver(engine, transport, templates, settings, mail, now=now)
+        sent += deliver(engine, transport, known, settings, mail, now=now)
     return sent
 
 

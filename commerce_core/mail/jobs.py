@@ -19,7 +19,8 @@ from commerce_core.mail.transports import make_transport
 def deliver(context: JobContext) -> None:
     """What is due. When a mail is tried again is the mail's own business: see service.py."""
     settings = context.settings.mail
-    deliver_mails(context.engine, make_transport(settings), settings, now=context.now)
+    folders = context.registry.plugins.mail_templates
+    deliver_mails(context.engine, make_transport(settings), settings, now=context.now, templates=folders)
 
 
 @job("mail.forget", queue="low", timeout=SWEEP_TIMEOUT)

@@ -7,7 +7,7 @@ escaped. Templates are code: only who may change the shop's files should be able
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ class Letter:
 
 
 class Templates:
-    """The templates of a shop."""
+    """The templates of a shop. `of_plugins` are folders that plugins have brought: the merchant's goes before them."""
 
-    def __init__(self, settings: MailSettings) -> None:
-        folders = [folder for folder in (settings.templates, str(_BUILT_IN)) if folder is not None]
+    def __init__(self, settings: MailSettings, of_plugins: Iterable[str] = ()) -> None:
+        folders = [folder for folder in (settings.templates, *of_plugins, str(_BUILT_IN)) if folder is not None]
         self._shop_name = settings.shop_name
         self._text = TemplateLookup(folders, strict_undefined=True)
         self._html = TemplateLookup(folders, strict_undefined=True, default_filters=["h"])

@@ -38,6 +38,7 @@ def find_orders(request: Any, query: AdminOrderQuery) -> Any:
     orders, more = queries.find_orders(request.db, which, before=query.after, limit=query.limit)
     of_order = payments.payments_of(request.db, [order.id for order in orders])
     rows = [OrderOut.of(order, of_order[order.id], request.locale) for order in orders]
+    request.registry.extensions.extend(request, "order", rows)
     return cursor_list_of(request.path, query, rows, orders[-1].id if more else None)
 
 
@@ -182,7 +183,7 @@ def present_to_staff(request: Any, order: Order) -> AdminOrderOut:
     request.db.flush()
     of_order = payments.payments_of(request.db, [order.id])[order.id]
     request.db.expire(order, ["events"])
-    return AdminOrderOut.with_history(
+    shown = AdminOrderOut.with_history(
         order,
         of_order,
         request.locale,
@@ -191,6 +192,8 @@ def present_to_staff(request: Any, order: Order) -> AdminOrderOut:
         ),
         refundable_shipping=refunds.refundable_shipping(request.db, order),
     )
+    request.registry.extensions.extend(request, "order", [shown])
+    return shown
 
 
 def states_of(order: Order) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from commerce_core.carts.pricing import PricedCart, price_cart
 from commerce_core.carts.queries import articles_of
 from commerce_core.carts.reservation import active_holds
 from commerce_core.carts.service import EmptyCart, lock_cart
+from commerce_core.carts.validation import check_order
 from commerce_core.database import uuid7
 from commerce_core.orders.models import Order
 from commerce_core.orders.placing import OrderDetails, order_from_quote
@@ -76,13 +77,15 @@ def place_order_from_cart(
     """Turn the buyer's cart into an order, exactly once, at the price of now, and take its stock: all of it, or none.
 
     Locks the cart, its holds, and the levels of what it does not hold already. Unpaid, the order lapses after
-    `payment_ttl`. Raises EmptyCart, CartAlreadyOrdered, PriceChanged, CartOutOfStock, PriceRuleFailed, AmountTooLarge.
+    `payment_ttl`. Raises EmptyCart, CartAlreadyOrdered, PriceChanged, CartOutOfStock, PriceRuleFailed,
+    AmountTooLarge, and what plugins refuse it for.
     """
     cart = _lock_cart(session, buyer.owner, now=now)
     priced = price_cart(session, pricing, cart, buyer=details.buyer(buyer), now=now, destination=details.destination)
     if priced.quote is None or priced.left_out:
         raise _not_for_sale(session, cart, priced, now=now)
     _check_prices(cart, priced.quote, expected_total)
+    check_order(session, cart)
     order_id = uuid7()
     hold_of = _take_stock(session, cart, priced.quote, order_id, now=now)
     cart.state = "ordered"

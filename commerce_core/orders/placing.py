@@ -16,9 +16,11 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict, NotFound
+from commerce_core.carts.validation import check_order_of_hold
 from commerce_core.database import uuid7
 from commerce_core.events import OrderPlaced, emit
 from commerce_core.money import DEFAULT_LOCALE
+from commerce_core.orders.hooks import tell_of_placing
 from commerce_core.orders.models import Order, OrderAdjustment, OrderLine
 from commerce_core.orders.service import mark_paid, record
 from commerce_core.pricing.basket import Basket, Buyer, Destination
@@ -80,8 +82,9 @@ def place_order(
 ) -> Order:
     """Turn an active hold into an order of the buyer, exactly once, at the price of now.
 
-    Locks the hold, after it has been priced, and not the level: its units stay reserved. Unpaid, the order lapses after
-    `payment_ttl`. Raises NotFound, HoldAlreadyConverted, HoldNotActive, PriceChanged, PriceRuleFailed, AmountTooLarge.
+    Locks the hold, after it has been priced, and not the level: its units stay reserved. Unpaid, the order lapses
+    after `payment_ttl`. Raises NotFound, HoldAlreadyConverted, HoldNotActive, PriceChanged, PriceRuleFailed,
+    AmountTooLarge, and what plugins refuse it for.
     """
     # Neither the variant nor the quantity of a hold ever changes, so they may be read before it is locked.
     hold = _usable_hold(session, hold_id, buyer.owner, now=now)
@@ -100,6 +103,9 @@ def place_order(
     )
     if expected_total is not None and expected_total != quote.total:
         raise PriceChanged(expected=expected_total, total=quote.total, currency=quote.currency)
+    check_order_of_hold(
+        session, owner=buyer.owner, currency=offer.currency, variant_id=hold.variant_id, quantity=hold.quantity
+    )
     hold = _usable_hold(session, hold_id, buyer.owner, now=now, lock=True)
     order_id = uuid7()
     stock.convert_hold(session, hold, order_id, now=now)
@@ -206,6 +212,7 @@ def order_from_quote(
         for adjustment_id, adjustment in zip(ids, quote.adjustments, strict=True)
     )
     session.flush()
+    tell_of_placing(session, order)
     emit(session, OrderPlaced(order_id=order.id, number=order.number, total=order.total, currency=order.currency))
     if not order.total:
         mark_paid(session, order, now=now)

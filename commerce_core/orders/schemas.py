@@ -26,6 +26,7 @@ from commerce_core.api.schemas import (
 )
 from commerce_core.money import Money
 from commerce_core.orders.models import Fulfillment, Order, OrderLine
+from commerce_core.plugins.extensions import extensions_of
 
 OrderStatus = Literal["pending", "processing", "completed", "cancelled"]
 PaymentStatus = Literal["unpaid", "pending", "paid", "failed", "partially_refunded", "refunded"]
@@ -262,6 +263,7 @@ class OrderOut(Output):
     expires_at: datetime | None = Field(description="Unpaid until then, the order is cancelled.")
     paid_at: datetime | None
     created_at: datetime
+    extensions: dict[str, Any] = extensions_of("order")
 
     @classmethod
     def of(cls, order: Order, payments: Sequence[PaymentLike], locale: str) -> Self:

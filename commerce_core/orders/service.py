@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict
 from commerce_core.events import OrderCancelled, OrderPaid, OrderPaymentFailed, emit, savepoint
+from commerce_core.orders.hooks import tell_of_transition
 from commerce_core.orders.models import Order, OrderEvent, OrderLine
 from commerce_core.orders.states import MACHINES
 from commerce_core.stock import service as stock
@@ -45,6 +46,7 @@ def transition(session: Session, order: Order, machine: str, new: str, actor: st
         raise WrongOrderState(f"The order's {machine} is {old} and cannot become {new}.", state=old)
     setattr(order, machine, new)
     record(session, order, machine, actor, old=old, new=new)
+    tell_of_transition(session, order, machine, old, new)
 
 
 def record(session: Session, order: Order, kind: str, actor: str | None = None, **data: Any) -> None:

@@ -16,6 +16,7 @@ from commerce_core.api.problems import InvalidInput, NotFound
 from commerce_core.api.schemas import cursor_list_of
 from commerce_core.carts.schemas import CartMerge, MergedCart
 from commerce_core.carts.service import EmptyCart
+from commerce_core.carts.validation import CartRefused
 from commerce_core.carts.views import show_cart
 from commerce_core.orders import checkout, placing, queries, service
 from commerce_core.orders.adoption import adopt_guest
@@ -42,6 +43,7 @@ from commerce_core.stock.service import HoldNotActive
         EmptyCart,
         checkout.CartAlreadyOrdered,
         checkout.CartOutOfStock,
+        CartRefused,
         PriceChanged,
         PriceRuleFailed,
         AmountTooLarge,
@@ -120,6 +122,7 @@ def list_orders(request: Any, query: OrderQuery) -> Any:
     )
     of_order = payments.payments_of(request.db, [order.id for order in orders])
     rows = [OrderOut.of(order, of_order[order.id], request.locale) for order in orders]
+    request.registry.extensions.extend(request, "order", rows)
     return cursor_list_of(request.path, query, rows, orders[-1].id if more else None)
 
 
@@ -166,7 +169,9 @@ def cancel_order(request: Any) -> OrderOut:
 
 
 def present(request: Any, order: Order) -> OrderOut:
-    return OrderOut.of(order, payments.payments_of(request.db, [order.id])[order.id], request.locale)
+    shown = OrderOut.of(order, payments.payments_of(request.db, [order.id])[order.id], request.locale)
+    request.registry.extensions.extend(request, "order", [shown])
+    return shown
 
 
 def visible_order(request: Any, *, lock: bool = False) -> Order:

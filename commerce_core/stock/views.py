@@ -13,6 +13,8 @@ from commerce_core.api.kept import json_response, render
 from commerce_core.api.problems import IdempotencyKeyReused, InvalidInput, NotFound
 from commerce_core.api.schemas import INT64_MAX, CursorQuery, cursor_list_of
 from commerce_core.database import uuid7
+from commerce_core.plugins.context import Context
+from commerce_core.plugins.facts import HoldLine
 from commerce_core.stock import queries, service
 from commerce_core.stock.desk import HoldRequest
 from commerce_core.stock.models import Hold
@@ -48,12 +50,15 @@ def create_hold(request: Any, body: HoldIn) -> Any:
     settings = request.settings.stock
     if body.quantity > settings.max_hold_quantity:
         raise InvalidInput.field("quantity", "less_than_equal", f"must be at most {settings.max_hold_quantity}")
+    lasts = timedelta(seconds=settings.hold_seconds)
+    if request.registry.plugins.runtime.hold_duration:
+        lasts = _duration(request, HoldLine(variant_id=body.variant_id, quantity=body.quantity)) or lasts
     hold = HoldOut(
         id=uuid7(),
         variant_id=body.variant_id,
         quantity=body.quantity,
         state="active",
-        expires_at=request.now + timedelta(seconds=settings.hold_seconds),
+        expires_at=request.now + lasts,
         created_at=request.now,
     )
     answer = request.registry.hold_desk.place(
@@ -132,12 +137,18 @@ def release_hold(request: Any) -> None:
 def extend_hold(request: Any) -> HoldOut:
     """Start the hold's time anew. Only while it lasts, and only so many times."""
     settings = request.settings.stock
+    lasts = timedelta(seconds=settings.hold_seconds)
+    if request.registry.plugins.runtime.hold_duration:
+        # Asked before anything is locked; what it is asked about never changes.
+        seen = _hold(request)
+        line = HoldLine(variant_id=seen.variant_id, quantity=seen.quantity, hold_id=seen.id)
+        lasts = _duration(request, line) or lasts
     hold = _hold(request, lock=True)
     before = {"expires_at": hold.expires_at}
     service.extend_hold(
         request.db,
         hold,
-        ttl=timedelta(seconds=settings.hold_seconds),
+        ttl=lasts,
         max_extensions=settings.max_extensions,
         now=request.now,
     )
@@ -265,6 +276,19 @@ def _hold(request: Any, *, lock: bool = False) -> Hold:
     ):
         raise NotFound("There is no such hold.")
     return hold
+
+
+def _duration(request: Any, line: HoldLine) -> timedelta | None:
+    """How long plugins let a hold last, if any of them says so. Raises PluginFailed."""
+    host = request.registry.plugins
+    ctx = Context(host, request=request)
+    found = host.runtime.hold_duration.first(ctx, lines=(line,))
+    if found is None:
+        return None
+    plugin, lasts = found
+    if not (isinstance(lasts, timedelta) and timedelta(seconds=1) <= lasts <= timedelta(days=1)):
+        raise plugin.refuse(ctx, f"returned {lasts!r}, which is not between a second and a day")
+    return lasts
 
 
 def _level(request: Any, variant_id: UUID) -> LevelOut:

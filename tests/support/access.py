@@ -78,6 +78,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "home"): Case("/"),
     ("GET", "healthz"): Case("/healthz"),
     ("GET", "readyz"): Case("/readyz"),
+    ("GET", "capabilities"): shared("/capabilities"),
+    ("GET", "admin_resources"): shared("/admin/resources"),
     ("GET", "problems"): Case("/problems"),
     ("GET", "problem"): Case("/problems/not-found"),
     ("GET", "openapi"): shared("/openapi.json"),

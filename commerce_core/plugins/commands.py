@@ -1,0 +1,162 @@
+"""`commerce plugins`, and the commands that plugins add."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commerce_core.cli.shop import config_argument
+
+if TYPE_CHECKING:
+    from commerce_core.plugins.host import PluginHost
+    from commerce_core.plugins.loading import Candidate
+
+
+@click.group()
+def plugins() -> None:
+    """See which plugins there are, and what is wrong with them."""
+
+
+@plugins.command("list")
+@click.option("--installed", "everything", is_flag=True, help="Those that are not enabled, too.")
+@config_argument
+def list_plugins(config: str, everything: bool) -> None:
+    """The enabled plugins, in the order in which they are asked. Imports their declarations only."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from commerce_core.plugins.loading import declared, installed
+    from commerce_core.settings import load_settings
+
+    candidates = declared(load_settings(config))
+    table = Table("plugin", "distribution", "state", "needs", "can do")
+    for each in candidates:
+        plugin = each.plugin
+        state = "broken: see commerce plugins doctor" if each.mistakes else "enabled"
+        needs = ", ".join(plugin.requires) if plugin else ""
+        can_do = ", ".join(plugin.capabilities) if plugin else ""
+        table.add_row(each.name, each.distribution or "not installed", state, needs, can_do)
+    for name, found in sorted(installed().items()) if everything else ():
+        if name not in {each.name for each in candidates}:
+            table.add_row(name, f"{found.dist.name} {found.dist.version}" if found.dist else "", "not enabled", "", "")
+    Console().print(table if table.row_count else "No plugin is enabled.")
+
+
+@plugins.command()
+@config_argument
+def doctor(config: str) -> None:
+    """Put the shop together, and say all that is wrong with its plugins, or what each of them does. Needs no database.
+
+    Exit 1 if the shop would not start.
+    """
+    from commerce_core.application import check_plugins
+    from commerce_core.settings import load_settings
+
+    settings = load_settings(config)
+    host = check_plugins(settings)  # raises with everything that is wrong
+    for each in host.candidates:
+        if each.mistakes:
+            click.echo(f"{each.name}: not loaded, and the shop does without it:")
+            for mistake in each.mistakes:
+                click.echo(f"  {mistake}")
+        else:
+            _describe(host, each)
+    for name in settings.ignored:
+        click.echo(f"{name}: has settings, and is not enabled: they are ignored")
+    count = len(host.plugins)
+    click.echo(f"{count} plugin{'' if count == 1 else 's'} enabled, and sound.")
+
+
+def _describe(host: PluginHost, candidate: Candidate) -> None:
+    facts = {
+        "implements": ", ".join(sorted(hook.removeprefix("commerce_") for hook in host.hooks_of(candidate.name))),
+        "tables": ", ".join(sorted(candidate.tables)),
+        "settings": ", ".join(type(candidate.settings).model_fields) if candidate.settings else "",
+        "needs": ", ".join(candidate.plugin.requires) if candidate.plugin else "",
+    }
+    click.echo(f"{candidate.name} ({candidate.distribution or 'no distribution'})")
+    for what, found in facts.items():
+        if found:
+            click.echo(f"  {what}: {found}")
+
+
+@plugins.command("config")
+@click.argument("name")
+def show_config(name: str) -> None:
+    """The settings of an installed plugin, as lines for the .ini file: those with a default behind a #."""
+    from pydantic import SecretStr
+
+    from commerce_core.plugins.loading import installed
+
+    section = _settings_class(name, list(installed()))
+    if section is None:
+        click.echo(f"# {name} has no settings.")
+        return
+    for key, field in section.model_fields.items():
+        if field.description:
+            click.echo(f"# {field.description}")
+        kind = "a secret; better: " + f"{name}.{key}_file" if field.annotation is SecretStr else ""
+        if kind:
+            click.echo(f"# {kind}")
+        if field.is_required():
+            click.echo(f"{name}.{key} =")
+        else:
+            default = field.get_default(call_default_factory=True)
+            shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+            click.echo(f"# {name}.{key} = {'' if shown is None else shown}".rstrip())
+
+
+def _settings_class(name: str, known: Sequence[str]) -> Any:
+    """What the installed plugin `name` has for settings; None if nothing."""
+    import importlib
+
+    from commerce_core.plugins.loading import installed
+
+    if name not in known:
+        like = difflib.get_close_matches(name, known, n=1)
+        mend = f"did you mean {like[0]}?" if like else f"there are {', '.join(sorted(known)) or 'none'}"
+        raise click.ClickException(f"No plugin {name!r} is installed; {mend}")
+    plugin = installed()[name].load()
+    if plugin.settings is None:
+        return None
+    module, _, attribute = plugin.settings.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def command_of_plugin(name: str, arguments: Sequence[str]) -> click.Group | None:
+    """`commerce <name>`: the commands of a plugin that is enabled in the .ini file among the arguments.
+
+    None if no plugin of this name is installed. Raises ClickException where it is not enabled or has no commands, and
+    BrokenPlugins.
+    """
+    from commerce_core.clock import Clock
+    from commerce_core.plugins.host import PluginHost
+    from commerce_core.settings import is_installed, load_settings
+
+    if not is_installed(name):
+        return None
+    config = _config_among(arguments)
+    settings = load_settings(config)
+    if name not in settings.commerce.plugins:
+        raise click.ClickException(f"The plugin {name} is not enabled in {config}: list it in commerce.plugins.")
+    host = PluginHost.load(settings, Clock())
+    host.raise_mistakes()
+    group = click.Group(name, help=f"Commands of the plugin {name}.")
+    for implementation in host.hook("commerce_register_commands").implementations:
+        if implementation.plugin == name:
+            for command in implementation.function():
+                group.add_command(command)
+    if not group.commands:
+        raise click.ClickException(f"The plugin {name} has no commands.")
+    return group
+
+
+def _config_among(arguments: Sequence[str]) -> str:
+    """The last argument that is a file, else what a command takes without one."""
+    given = [argument for argument in arguments if Path(argument).is_file()]
+    return given[-1] if given else os.environ.get("COMMERCE_CONFIG", "development.ini")

@@ -1,0 +1,6 @@
+from commerce_core.plugin import hookspec
+
+
+@hookspec
+def loyalty_earning(ctx, points):
+    """Other plugins may say how many points more there are."""
