@@ -44,7 +44,7 @@ def make_application(settings: CoreSettings, *, clock: Clock | None = None) -> A
     engine = config.registry.engine
     try:
         with engine.connect() as connection:
-            migrations.check(connection)
+            migrations.check(connection, config.registry.owners)
     except BaseException:
         engine.dispose()
         raise
@@ -58,6 +58,7 @@ def make_configurator(settings: CoreSettings, *, clock: Clock | None = None) -> 
     registry.settings_object = settings
     registry.clock = clock or Clock()
     registry.database_url = embedded.resolve(settings.sqlalchemy.url)
+    registry.owners = ()  # of migrations, beside the core
     registry.engine = make_engine(registry.database_url, settings.sqlalchemy)
     for room in ROOMS:
         config.include(room)

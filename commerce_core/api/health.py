@@ -62,9 +62,9 @@ def readyz(request: Any) -> dict[str, Any]:
     try:
         with request.registry.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
-            migrations.check(connection)
-    except migrations.MigrationsPending as pending:
-        checks["migrations"] = str(pending)
+            migrations.check(connection, request.registry.owners)
+    except migrations.MigrationsError as problem:
+        checks["migrations"] = str(problem)
     except Exception as error:
         _log.warning("not ready", error=first_line(error))
         checks.update(database="unreachable", migrations="unknown")

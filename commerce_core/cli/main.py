@@ -18,6 +18,7 @@ COMMANDS = {
     "scheduler": "commerce_core.jobs.commands:scheduler",
     "jobs": "commerce_core.jobs.commands:jobs",
     "db": "commerce_core.cli.db:db",
+    "plugins": "commerce_core.cli.plugins:plugins",
     "demo": "commerce_core.demo.commands:demo",
     "cache": "commerce_core.cli.cache:cache",
     "catalogue": "commerce_core.imports.commands:catalogue",
@@ -57,10 +58,10 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import OperationalError
 
     from commerce_core.embedded import EmbeddedPostgresError
-    from commerce_core.migrations import MigrationsPending
+    from commerce_core.migrations import MigrationsError
     from commerce_core.settings import SettingsError
 
-    return (SettingsError, EmbeddedPostgresError, MigrationsPending, OperationalError)
+    return (SettingsError, EmbeddedPostgresError, MigrationsError, OperationalError)
 
 
 @click.group(cls=CommerceGroup, context_settings={"help_option_names": ["-h", "--help"]})
