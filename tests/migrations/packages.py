@@ -12,6 +12,7 @@ from textwrap import dedent, indent
 
 from commerce_core.database import Base
 from commerce_core.migrations import CORE, Owner, head_revision, owner_of_plugin
+from commerce_core.migrations.owners import core_tables
 
 LOYALTY_MODELS = """
     entry = Table(
@@ -107,8 +108,9 @@ class Packages:
         shutil.rmtree(root)
         for module in [module for module in sys.modules if module.partition(".")[0] == f"commerce_{name}"]:
             del sys.modules[module]
-        for table in [table for table in Base.metadata.tables.values() if table.name.startswith(f"{name}_")]:
-            Base.metadata.remove(table)
+        for table in Base.metadata.sorted_tables:
+            if table.name.startswith(f"{name}_") and table.name not in core_tables():
+                Base.metadata.remove(table)
 
     def uninstall_all(self) -> None:
         for name in list(self._installed):

@@ -136,19 +136,13 @@ def test_what_a_gone_plugin_has_left_holds_no_row_of_the_core(
     assert sizes(engine, "giftcards") == ["giftcards_card (1 rows)"]
 
 
-@pytest.mark.parametrize("name", ["core", "orders", "order", "stock", "commerce", "alembic"])
-def test_names_of_the_core_are_never_purged(name: str, engine: Engine) -> None:
-    with pytest.raises(MigrationsRefused, match=f"{name} is a name of the core's"):
-        migrations.purge(engine, name)
-
-
-@pytest.mark.parametrize("name", ["o%", "Loyalty", "a_b", 'x"; DROP TABLE orders; --', ""])
-def test_what_is_no_name_is_never_purged(name: str, engine: Engine) -> None:
-    with pytest.raises(MigrationsRefused, match="is no name of a plugin"):
-        migrations.purge(engine, name)
-
-
-def test_nothing_cannot_be_purged(engine: Engine) -> None:
+def test_only_what_a_plugin_can_have_left_is_purged(engine: Engine) -> None:
+    for name in ("core", "orders", "order", "stock", "commerce", "alembic"):
+        with pytest.raises(MigrationsRefused, match=f"{name} is a name of the core's"):
+            migrations.purge(engine, name)
+    for name in ("o%", "Loyalty", "a_b", 'x"; DROP TABLE orders; --', ""):
+        with pytest.raises(MigrationsRefused, match="is no name of a plugin"):
+            migrations.purge(engine, name)
     with pytest.raises(MigrationsRefused, match="nothing of loyalty"):
         migrations.purge(engine, "loyalty")
 

@@ -227,22 +227,27 @@ BRANCHED = "revision = {!r}\ndown_revision = {!r}\ndef upgrade(): pass\n"
         ("0002_b.py", "import nothing_of_this_name", "cannot be read: No module named 'nothing_of_this_name'"),
     ],
 )
-def test_revisions_that_are_not_one_line_are_refused(
-    file: str, text: str, problem: str, packages: Packages, engine: Engine
-) -> None:
+def test_revisions_that_are_not_one_line_are_refused(file: str, text: str, problem: str, packages: Packages) -> None:
     owner = packages.loyalty(_0002="pass")
     (owner.folder / file).write_text(text)
-    before = revisions(engine)
     with pytest.raises(MigrationsRefused, match=f"loyalty: .*{problem}"):
-        migrations.upgrade(engine, [packages.newer_core(), owner])
-    assert revisions(engine) == before
+        migrations.head_revision(owner)
 
 
-def test_two_files_of_one_revision_are_refused(packages: Packages, engine: Engine) -> None:
+def test_two_files_of_one_revision_are_refused(packages: Packages) -> None:
     owner = packages.loyalty(_0002="pass")
     (owner.folder / "0002_b.py").write_text(BRANCHED.format("0002", "0001"))
     with pytest.warns(UserWarning, match="more than once"), pytest.raises(MigrationsRefused, match="the same revision"):
-        migrations.upgrade(engine, [owner])
+        migrations.head_revision(owner)
+
+
+def test_nothing_is_done_where_a_plugins_revisions_cannot_be_used(packages: Packages, engine: Engine) -> None:
+    owner = packages.loyalty()
+    (owner.folder / "0002_b.py").write_text("1 / 0")
+    before = revisions(engine)
+    with pytest.raises(MigrationsRefused, match="cannot be read: division by zero"):
+        migrations.upgrade(engine, [packages.newer_core(), owner])
+    assert revisions(engine) == before
 
 
 @pytest.mark.parametrize(
