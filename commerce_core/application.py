@@ -62,11 +62,11 @@ def make_application(settings: CoreSettings, *, clock: Clock | None = None) -> A
 
 
 def check_schema(connection: Connection, host: PluginHost) -> None:
-    """Raise MigrationsPending unless the database is as the core needs it.
+    """Raise MigrationsPending unless the database is as the core and the shop's plugins need it.
 
     The one place where the database is held against a shop's plugins; the shop's registry has it, for `/readyz`.
     """
-    migrations.check(connection)
+    migrations.check(connection, host.owners)
 
 
 def make_configurator(settings: CoreSettings, *, clock: Clock | None = None) -> Configurator:

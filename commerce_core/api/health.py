@@ -67,8 +67,8 @@ def readyz(request: Any) -> dict[str, Any]:
         with request.registry.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
             request.registry.check_schema(connection)
-    except migrations.MigrationsPending as pending:
-        checks["migrations"] = str(pending)
+    except migrations.MigrationsError as problem:
+        checks["migrations"] = str(problem)
     except Exception as error:
         _log.warning("not ready", error=first_line(error))
         checks.update(database="unreachable", migrations="unknown")

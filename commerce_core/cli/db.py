@@ -1,37 +1,84 @@
-"""`commerce db`: the schema of the database."""
+"""`commerce db`: the schema of the database, the core's and the plugins'."""
 
 from __future__ import annotations
 
 import click
 
-from commerce_core.cli.shop import config_argument, open_shop
+from commerce_core.cli.shop import config_argument, open_database
 
 
 @click.group()
 def db() -> None:
-    """Upgrade the database, or check whether it needs it."""
+    """Upgrade the database, see how it stands, and write migrations."""
 
 
 @db.command()
 @config_argument
 def upgrade(config: str) -> None:
-    """Bring the database to the newest revision. Safe to run at any time, and by several at once."""
+    """Bring the core and every enabled plugin to their newest revisions.
+
+    Safe to run at any time, and by several at once.
+    """
     from commerce_core import migrations
 
-    with open_shop(config, plugins=False) as shop:
-        with shop.engine.connect() as connection:
-            before = migrations.current_revision(connection)
-        migrations.upgrade(shop.engine)
-        after = migrations.head_revision()
-        click.echo(f"The database is at revision {after}" + (" already." if before == after else f", was {before}."))
+    with open_database(config) as database:
+        done = migrations.upgrade(database.engine, database.owners, report=click.echo)
+        with database.engine.connect() as connection:
+            found = [state for state in migrations.states(connection, database.owners) if state.state != "ORPHAN"]
+    at = ", ".join(f"{state.name} {state.revision}" for state in found)
+    click.echo(f"The database is at {at}{'' if done else ' already'}.")
 
 
 @db.command()
 @config_argument
 def check(config: str) -> None:
-    """Say whether the database is at the revision that this version needs; exit 1 if not."""
+    """Say whether the database is at the revisions that this version needs; exit 1 if not."""
     from commerce_core import migrations
 
-    with open_shop(config, plugins=False) as shop, shop.engine.connect() as connection:
-        migrations.check(connection)
-        click.echo(f"The database is at revision {migrations.head_revision()}, as it should be.")
+    with open_database(config) as database, database.engine.connect() as connection:
+        migrations.check(connection, database.owners)
+        found = migrations.states(connection, database.owners)
+    at = ", ".join(f"{state.name} {state.revision}" for state in found if state.state != "ORPHAN")
+    click.echo(f"The database is at {at}, as it should be.")
+    orphans = [state.name for state in found if state.state == "ORPHAN"]
+    if orphans:
+        click.echo(f"It also has tables of plugins that are not enabled: {', '.join(orphans)}.")
+
+
+@db.command()
+@config_argument
+def status(config: str) -> None:
+    """List the core, the enabled plugins and those that have left tables, with revisions, tables and rows."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from commerce_core import migrations
+
+    table = Table("owner", "state", "revision", "pending", "tables", "rows")
+    with open_database(config) as database, database.engine.connect() as connection:
+        for owner in migrations.states(connection, database.owners):
+            sizes = migrations.table_sizes(connection, owner.name)
+            about = "" if all(size.exact for size in sizes) else "about "
+            table.add_row(
+                owner.name, owner.state, owner.revision or "", ", ".join(owner.pending),
+                str(len(sizes)), f"{about}{sum(size.rows for size in sizes):,}",
+            )  # fmt: skip
+    Console().print(table)
+
+
+@db.command()
+@config_argument
+@click.option("--owner", "name", default="core", show_default=True, help="The plugin whose models have changed.")
+@click.option("-m", "--message", required=True, help="What the revision does, in a few words.")
+@click.option("--empty", is_flag=True, help="Write one to fill by hand.")
+def revision(config: str, name: str, message: str, empty: bool) -> None:
+    """Write a migration: what the models have and this database has not, into the owner's own folder."""
+    from commerce_core import migrations
+
+    with open_database(config) as database:
+        owners = {owner.name: owner for owner in (migrations.CORE, *database.owners)}
+        if name not in owners:
+            raise click.UsageError(f"{name} has no migrations here; those are {', '.join(owners)}.")
+        with database.engine.connect() as connection:
+            written = migrations.write_revision(connection, owners[name], message, empty=empty)
+    click.echo(f"{written}: read it before you run it.")

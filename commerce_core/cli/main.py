@@ -71,11 +71,11 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import OperationalError
 
     from commerce_core.embedded import EmbeddedPostgresError
-    from commerce_core.migrations import MigrationsPending
+    from commerce_core.migrations import MigrationsError
     from commerce_core.plugins.mistakes import BrokenPlugins
     from commerce_core.settings import SettingsError
 
-    return (SettingsError, BrokenPlugins, EmbeddedPostgresError, MigrationsPending, OperationalError)
+    return (SettingsError, BrokenPlugins, EmbeddedPostgresError, MigrationsError, OperationalError)
 
 
 @click.group(cls=CommerceGroup, context_settings={"help_option_names": ["-h", "--help"]})

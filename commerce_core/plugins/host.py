@@ -14,6 +14,7 @@ import structlog
 
 from commerce_core import hookspecs
 from commerce_core.clock import Clock
+from commerce_core.migrations import Owner
 from commerce_core.plugins.calls import (
     BUDGETS,
     FIELD_BUDGET,
@@ -60,6 +61,11 @@ class PluginHost:
     def plugins(self) -> tuple[Plugin, ...]:
         """Those that are loaded, in the order of the settings."""
         return tuple(candidate.plugin for candidate in self._loaded() if candidate.plugin is not None)
+
+    @property
+    def owners(self) -> tuple[Owner, ...]:
+        """Those of the loaded plugins that have tables, for migrations."""
+        return tuple(candidate.owner for candidate in self._loaded() if candidate.owner is not None)
 
     @property
     def mail_templates(self) -> list[str]:

@@ -20,6 +20,13 @@ from sqlalchemy.orm import configure_mappers
 from commerce_core import hookspecs
 from commerce_core.api.problems import all_problems
 from commerce_core.database import Base
+from commerce_core.migrations import (
+    MigrationsRefused,
+    Owner,
+    forbidden_foreign_keys,
+    foreign_types,
+    owner_of_plugin,
+)
 from commerce_core.plugins.checks import check_hooks, check_specs, parameters_of_specs
 from commerce_core.plugins.declaration import API, InvalidPlugin, Plugin
 from commerce_core.plugins.mistakes import Mistake, is_within, place, place_in_module, place_of, place_raised, said
@@ -42,6 +49,7 @@ class Candidate:
     hooks: ModuleType | None = None
     hookspecs: ModuleType | None = None
     tables: frozenset[str] = frozenset()
+    owner: Owner | None = None
     mistakes: list[Mistake] = field(default_factory=list)
 
     @property
@@ -108,6 +116,7 @@ def load(settings: CoreSettings) -> list[Candidate]:
         if candidate.plugin is not None:
             _load_settings(candidate, settings)
             _load_models(candidate)
+            _load_migrations(candidate)
             _load_hookspecs(candidate, specs)
             _load_hooks(candidate)
     for candidate in candidates:
@@ -115,6 +124,15 @@ def load(settings: CoreSettings) -> list[Candidate]:
             candidate.mistakes += check_hooks(candidate.name, candidate.hooks, specs)
             candidate.mistakes += _foreign_problems(candidate)
     return candidates
+
+
+def owners_declared(settings: CoreSettings) -> tuple[Owner, ...]:
+    """Who has migrations beside the core. Imports declarations and migrations only; what is broken is left out."""
+    candidates = declared(settings)
+    for candidate in candidates:
+        if candidate.plugin is not None:
+            _load_owner(candidate, candidate.plugin)
+    return tuple(candidate.owner for candidate in candidates if candidate.owner is not None)
 
 
 def _declare(candidate: Candidate, settings: CoreSettings) -> None:
@@ -260,6 +278,34 @@ def _load_models(candidate: Candidate) -> None:
                 f"the table {table} should be called {candidate.name}_{table}: a plugin's tables begin with its name",
                 _place_of_table(candidate, table),
             )
+
+
+def _load_migrations(candidate: Candidate) -> None:
+    """Whoever has tables has migrations for them, and no table stands in the way of the core's."""
+    assert candidate.plugin is not None
+    _load_owner(candidate, candidate.plugin)
+    module = candidate.plugin.models or candidate.plugin.module
+    if candidate.tables and candidate.plugin.migrations is None and not candidate.mistakes:
+        candidate.blame(
+            "has tables and no migrations: name their package, Plugin(migrations=...)",
+            place_in_module(module, "__tablename__"),
+        )
+    for problem in (
+        *foreign_types(Base.metadata, candidate.name),
+        *forbidden_foreign_keys(Base.metadata, candidate.name, candidate.plugin.requires),
+    ):
+        candidate.blame(problem, place_in_module(module, "__tablename__"))
+
+
+def _load_owner(candidate: Candidate, plugin: Plugin) -> None:
+    if plugin.migrations is None:
+        return
+    try:
+        candidate.owner = owner_of_plugin(plugin.name, plugin.migrations, plugin.models)
+    except MigrationsRefused as refusal:
+        candidate.blame(str(refusal), candidate._declared_at())
+    except Exception as error:
+        candidate.blame_error(f"importing {plugin.migrations} (migrations)", error)
 
 
 def _place_of_table(candidate: Candidate, table: str) -> str | None:

@@ -122,7 +122,13 @@ def folder_for_postgres() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def database_url() -> Iterator[str]:
+def database_url(_session_url: str) -> str:
+    """A migrated database. Tests may have one of their own instead."""
+    return _session_url
+
+
+@pytest.fixture(scope="session")
+def _session_url() -> Iterator[str]:
     """A migrated database: at `COMMERCE_TEST_DATABASE_URL` (which will be emptied!), else an embedded one."""
     given = os.environ.get("COMMERCE_TEST_DATABASE_URL")
 
@@ -255,8 +261,8 @@ class _SharedApplication:
 
 
 @pytest.fixture(scope="session")
-def _shared_application(database_url: str) -> Iterator[_SharedApplication]:
-    shared = _SharedApplication(make_application(make_settings(database_url), clock=_CLOCK))
+def _shared_application(_session_url: str) -> Iterator[_SharedApplication]:
+    shared = _SharedApplication(make_application(make_settings(_session_url), clock=_CLOCK))
     yield shared
     close(shared.application.registry)
 
@@ -268,7 +274,7 @@ def application(
     """The WSGI application, on the test's clock. A test with settings of its own has one of its own."""
     shared = None
     # What it keeps in a Redis is emptied behind its back.
-    if settings == make_settings(settings.sqlalchemy.url) and settings.redis.url is None:
+    if settings == make_settings(request.getfixturevalue("_session_url")) and settings.redis.url is None:
         shared = request.getfixturevalue("_shared_application")
     app = shared.application if shared else make_application(settings, clock=clock)
     attach(engine, app.registry.bus)
