@@ -119,7 +119,9 @@ def in_order(owners: Iterable[Owner]) -> list[Owner]:
     """The core, and the owners, each after those it requires. Raises MigrationsRefused for a circle."""
     named = {owner.name: owner for owner in (CORE, *owners)}
     try:
-        order = TopologicalSorter({name: {"core", *owner.requires} - {name} for name, owner in named.items()})
+        order = TopologicalSorter(
+            {name: [*owner.requires, *(["core"] if name != "core" else [])] for name, owner in named.items()}
+        )
         return [named[name] for name in order.static_order() if name in named]
     except CycleError as error:
         raise MigrationsRefused(f"These require each other: {', '.join(error.args[1][1:])}.") from None

@@ -13,25 +13,26 @@ from commerce_core.migrations.owners import VERSION_TABLES, MigrationsError, Mig
 from commerce_core.migrations.running import Migration, Patience, Report, migrating, only_upgrader, silent
 from commerce_core.migrations.state import TableSize, current_revisions, table_sizes
 
-# What else may be called after a plugin: (word for DROP, name), each after those that may need it. What belongs to a
-# PostgreSQL extension is never a plugin's.
+# What is called after a plugin: (word for DROP, name), in an order in which it can be dropped. What belongs to an
+# extension of PostgreSQL is never a plugin's.
 _OBJECTS = """
 WITH here AS (SELECT current_schema()::regnamespace AS schema)
 SELECT drop_as, name FROM (
     SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END
-        AS drop_as, oid::regclass::text AS name, relname AS plain, oid,
+        AS drop_as, oid::regclass::text AS name, relname AS plain, tableoid AS class, oid,
         CASE relkind WHEN 'v' THEN 1 WHEN 'm' THEN 1 WHEN 'S' THEN 3 ELSE 2 END AS position
     FROM pg_class, here WHERE relnamespace = schema AND relkind IN ('r', 'p', 'v', 'm', 'S')
     UNION ALL
     SELECT CASE prokind WHEN 'p' THEN 'PROCEDURE' WHEN 'a' THEN 'AGGREGATE' ELSE 'FUNCTION' END,
-        oid::regprocedure::text, proname, oid, 4
+        oid::regprocedure::text, proname, tableoid, oid, 4
     FROM pg_proc, here WHERE pronamespace = schema
     UNION ALL
-    SELECT CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, oid::regtype::text, typname, oid, 5
+    SELECT CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, oid::regtype::text, typname, tableoid, oid, 5
     FROM pg_type, here WHERE typnamespace = schema AND (typtype IN ('d', 'e')
         OR typtype = 'c' AND EXISTS (SELECT FROM pg_class WHERE oid = typrelid AND relkind = 'c'))
 ) AS objects
-WHERE starts_with(plain, :prefix) AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = objects.oid AND deptype = 'e')
+WHERE starts_with(plain, :prefix)
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = objects.oid AND deptype = 'e')
 ORDER BY position, name
 """
 

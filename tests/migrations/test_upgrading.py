@@ -31,10 +31,16 @@ def tables(engine: Engine, name: str) -> list[str]:
         return [size.name for size in migrations.table_sizes(connection, name)]
 
 
+OUTSIDE_OF_A_TRANSACTION = """
+    with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY loyalty_by_points ON loyalty_entry (points)")
+"""
+
+
 def test_plugins_come_after_what_they_require_whatever_their_order(packages: Packages, engine: Engine) -> None:
     owners = [
         packages.giftcards(requires={"loyalty": "0002", "core": "0001"}),
-        packages.loyalty(_0002="op.execute('CREATE TABLE loyalty_tier ()')"),
+        packages.loyalty(_0002=OUTSIDE_OF_A_TRANSACTION),
     ]
     lines: list[str] = []
     done = migrations.upgrade(engine, owners, report=lines.append)
