@@ -322,7 +322,8 @@ def _end_batch_if_over(session: Session, batch: JobBatch, *, now: datetime) -> N
                 created_at=now,
             )
         )
+        queue = batch.then["queue"]
         batch.then = None
         session.flush()
-        hand_over(session, [(job_id, "default", 0)])
+        hand_over(session, [(job_id, queue, 0)])
     session.flush()
