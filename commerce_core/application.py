@@ -12,11 +12,14 @@ from commerce_core import embedded, migrations
 from commerce_core.clock import Clock
 from commerce_core.database import make_engine
 from commerce_core.log import configure_logging
+from commerce_core.metrics import Metrics
 from commerce_core.settings import CoreSettings
 
 # The order of the house: each room may use those before it.
 ROOMS = (
     "commerce_core.database",
+    "commerce_core.metrics.pools",
+    "commerce_core.metrics.database",
     "commerce_core.events",
     "commerce_core.api",
     "commerce_core.audit",
@@ -57,6 +60,7 @@ def make_configurator(settings: CoreSettings, *, clock: Clock | None = None) -> 
     registry = config.registry
     registry.settings_object = settings
     registry.clock = clock or Clock()
+    registry.metrics = Metrics()
     registry.database_url = embedded.resolve(settings.sqlalchemy.url)
     registry.engine = make_engine(registry.database_url, settings.sqlalchemy)
     for room in ROOMS:

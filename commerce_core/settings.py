@@ -323,6 +323,15 @@ class JobSettings(Section):
     keep_done_hours: int = Field(default=72, ge=1)
 
 
+class MetricsSettings(Section):
+    """`metrics.*`: who may read the metrics, and where workers show theirs. See docs/operations.md."""
+
+    allowed: Networks = ()
+    token: SecretStr | None = None
+    worker_host: str = "127.0.0.1"
+    worker_port: int | None = Field(default=None, ge=1, le=65_535)
+
+
 class LogSettings(Section):
     """`log.*`: JSON lines for machines, or readable ones for a terminal."""
 
@@ -352,6 +361,7 @@ class CoreSettings(Section):
     imports: ImportSettings = ImportSettings()
     jobs: JobSettings = JobSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 

@@ -62,6 +62,8 @@ class Claim:
     arguments: dict[str, Any]
     attempt: int
     worker: str
+    # Seconds, from when it could run.
+    waited: float = 0.0
 
 
 def enqueue(
@@ -142,7 +144,7 @@ def claim(engine: Engine, job_id: UUID, kinds: Mapping[str, JobKind], *, worker:
         return None
     if row is None:
         return None
-    taken = Claim(job_id, row.name, row.arguments, row.attempts, worker)
+    taken = Claim(job_id, row.name, row.arguments, row.attempts, worker, float(row.waited))
     if kind is None:
         with Session(engine) as session, session.begin():
             fail(session, taken, UnknownKind(row.name), retry_after=None, now=now)

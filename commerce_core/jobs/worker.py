@@ -23,8 +23,10 @@ from sqlalchemy import Engine
 from commerce_core.jobs import statements
 from commerce_core.jobs.carrier import TASK, Carrier, courier_of
 from commerce_core.jobs.feeder import SILENCE, Feeder, feed_for_ever
+from commerce_core.jobs.metrics_server import MetricsServer
 from commerce_core.jobs.runner import Runner
 from commerce_core.log import first_line
+from commerce_core.metrics import processes
 
 _log = structlog.get_logger("commerce.job")
 # After its time limit a job has this long to notice; then its process is ended.
@@ -78,7 +80,7 @@ class Child:
     def _end_if_orphaned(self) -> None:
         """Leave when the process that would stop us was killed."""
         if os.getppid() != self._parent:
-            os._exit(os.EX_OK)
+            _leave()
 
 
 class JobWorker(Worker):  # type: ignore[misc]
@@ -103,16 +105,21 @@ class JobFeeder(Scheduler):  # type: ignore[misc]
     make_registry: MakeRegistry | None = None
     # The worker's process, which stops us; known before the fork, because it may be gone soon after.
     parent = 0
+    # Answered here, because this process lives as long as the worker, and forks nobody.
+    metrics_server: MetricsServer | None = None
 
     def loop(self, now: Any = None) -> None:
         assert self.make_registry is not None
+        registry = type(self).make_registry()  # type: ignore[misc]
+        if self.metrics_server is not None:
+            self.metrics_server.serve(registry)
         feed_for_ever(
-            Feeder(type(self).make_registry()),  # type: ignore[misc]
+            Feeder(registry),
             wait=self.stop_flag.wait,
             stopped=lambda: self.stop_flag.is_set() or os.getppid() != self.parent,
         )
         if not self.stop_flag.is_set():
-            os._exit(os.EX_OK)  # the process that would stop us was killed
+            _leave()
 
 
 class JobConsumer(Consumer):  # type: ignore[misc]
@@ -132,6 +139,7 @@ def work(
     max_jobs: int,
     max_memory_mb: int,
     stop_seconds: float,
+    metrics_server: MetricsServer | None = None,
 ) -> None:
     """Run jobs of these queues until SIGTERM or SIGINT. Zero stands for no limit."""
     # Whoever is to stop us before everything has started is heard when it has: no child is left half made.
@@ -153,6 +161,7 @@ def work(
     carrier.task(name=TASK)(run_job)
     JobWorker.max_memory_bytes = max_memory_mb * 1_048_576
     JobFeeder.make_registry = staticmethod(make_registry)
+    JobFeeder.metrics_server = metrics_server
     consumer = JobConsumer(
         carrier,
         workers=workers,
@@ -166,6 +175,12 @@ def work(
     # Ctrl-C is patient, too; a second one is not.
     consumer._signal_actions[signal.SIGINT] = (False, True)
     consumer.run()
+
+
+def _leave() -> None:
+    """End this process, because the one that would stop it was killed, and could not clean up."""
+    processes.remove(processes.shared_folder())
+    os._exit(os.EX_OK)
 
 
 def _memory_bytes() -> int:

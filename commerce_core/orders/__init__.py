@@ -20,5 +20,6 @@ def includeme(config: Configurator) -> None:
     fulfillment = f"{API_PREFIX}/admin/orders/{{id}}/fulfillments/{{fulfillment_id}}"
     config.add_route("admin_order_fulfillment", fulfillment)
     config.add_route("admin_order_fulfillment_cancel", f"{fulfillment}/cancel")
+    config.include(".metrics")
     config.scan(".views")
     config.scan(".admin_views")
