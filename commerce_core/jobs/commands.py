@@ -71,13 +71,18 @@ def worker(config: str, queues: list[str], workers: int | None, metrics_port: in
 @config_argument
 def scheduler(config: str) -> None:
     """See to it that jobs run when they should, until stopped. Workers do so, too; any number may, and one does."""
+    from commerce_core.application import close, make_configurator
     from commerce_core.jobs.feeder import Feeder, feed_for_ever
 
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     with open_shop(config) as shop:
-        feed_for_ever(Feeder(_registry(shop)), wait=stopped.wait, stopped=stopped.is_set)
+        registry = make_configurator(shop.settings, clock=shop.clock).registry
+        try:
+            feed_for_ever(Feeder(registry), wait=stopped.wait, stopped=stopped.is_set)
+        finally:
+            close(registry)
 
 
 @click.group()
@@ -165,7 +170,7 @@ def ignore(config: str, job_id: UUID) -> None:
 @config_argument
 @click.option("--minutes", type=click.IntRange(1, 1_440), default=60, show_default=True, help="How far back to look.")
 def stats(config: str, minutes: int) -> None:
-    """How many jobs wait, run and are dead; and how long those that were done took."""
+    """How many jobs wait, run and are dead; how many were done or failed, and how fast (in seconds)."""
     from rich.console import Console
     from rich.table import Table
 
@@ -173,12 +178,14 @@ def stats(config: str, minutes: int) -> None:
 
     with _session(config) as (session, shop):
         rows = statistics(session, now=shop.clock.now(), window=timedelta(minutes=minutes))
-    table = Table(
-        "queue", "name", "waiting", "retrying", "running", "dead", "done", "wait p50/p95/p99", "run p50/p95/p99"
-    )
+    counted = ("waiting", "retrying", "running", "dead", "done", "failed")
+    table = Table("queue", "name", *counted, "a minute", "oldest waits", "wait p50/p95/p99", "run p50/p95/p99")
     for row in rows:
-        counts = (str(row[key]) for key in ("waiting", "retrying", "running", "dead", "done"))
-        table.add_row(row["queue"], row["name"], *counts, _seconds(row["wait"]), _seconds(row["run"]))
+        rate, oldest = f"{row['done'] / minutes:.1f}", row["oldest_wait_seconds"]
+        table.add_row(
+            row["queue"], row["name"], *(str(row[key]) for key in counted), rate,
+            "" if oldest is None else f"{oldest:.0f} s", _seconds(row["wait"]), _seconds(row["run"]),
+        )  # fmt: skip
     Console().print(table if rows else f"No jobs in the last {minutes} minutes.")
 
 
@@ -221,16 +228,8 @@ def _metrics_server(settings: MetricsSettings, port: int | None) -> Iterator[Met
 def _session(config: str) -> Iterator[tuple[Session, Shop]]:
     from sqlalchemy.orm import Session
 
-    with open_shop(config) as shop:
-        registry = _registry(shop)
-        with Session(registry.engine) as session:
-            yield session, shop
-
-
-def _registry(shop: Shop) -> Any:
-    from commerce_core.application import make_configurator
-
-    return make_configurator(shop.settings, clock=shop.clock).registry
+    with open_shop(config) as shop, Session(shop.engine) as session:
+        yield session, shop
 
 
 def _found(job: Job | None, job_id: UUID) -> Job:
