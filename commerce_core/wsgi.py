@@ -15,7 +15,6 @@ from typing import Any
 import plaster
 
 from commerce_core.child_process import end_with_parent
-from commerce_core.metrics import processes
 
 CONFIG_VARIABLE = "COMMERCE_CONFIG"
 STOP_SECONDS = 15  # that a worker has to finish its requests
@@ -35,6 +34,5 @@ def _end_after(server_pid: int) -> None:
     """A worker that does not come to its end is ended by its server; and where that has died, by this thread."""
     while os.getppid() == server_pid:
         time.sleep(1)
-    processes.remove(processes.shared_folder())
     time.sleep(STOP_SECONDS)
     os._exit(1)

@@ -26,7 +26,6 @@ from commerce_core.jobs.feeder import SILENCE, Feeder, feed_for_ever
 from commerce_core.jobs.metrics_server import MetricsServer
 from commerce_core.jobs.runner import Runner
 from commerce_core.log import first_line
-from commerce_core.metrics import processes
 
 _log = structlog.get_logger("commerce.job")
 # After its time limit a job has this long to notice; then its process is ended.
@@ -80,7 +79,7 @@ class Child:
     def _end_if_orphaned(self) -> None:
         """Leave when the process that would stop us was killed."""
         if os.getppid() != self._parent:
-            _leave()
+            os._exit(os.EX_OK)
 
 
 class JobWorker(Worker):  # type: ignore[misc]
@@ -119,7 +118,7 @@ class JobFeeder(Scheduler):  # type: ignore[misc]
             stopped=lambda: self.stop_flag.is_set() or os.getppid() != self.parent,
         )
         if not self.stop_flag.is_set():
-            _leave()
+            os._exit(os.EX_OK)  # the process that would stop us was killed
 
 
 class JobConsumer(Consumer):  # type: ignore[misc]
@@ -175,12 +174,6 @@ def work(
     # Ctrl-C is patient, too; a second one is not.
     consumer._signal_actions[signal.SIGINT] = (False, True)
     consumer.run()
-
-
-def _leave() -> None:
-    """End this process, because the one that would stop it was killed, and could not clean up."""
-    processes.remove(processes.shared_folder())
-    os._exit(os.EX_OK)
 
 
 def _memory_bytes() -> int:

@@ -83,7 +83,9 @@ class DatabaseFigures(Collector):
     def _read_one(self, connection: psycopg.Connection[Any], figure: _Figure) -> Iterator[GaugeMetricFamily]:
         try:
             rows = connection.execute(figure.query, {"now": self._clock.now()}).fetchall()
-        except psycopg.errors.QueryCanceled as error:
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
             _log.warning("figure not read", name=figure.name, error=first_line(error))
             return
         family = GaugeMetricFamily(figure.name, figure.help, labels=figure.labels)

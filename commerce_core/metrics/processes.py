@@ -12,41 +12,54 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import IO
 
+import structlog
 from prometheus_client import values
 from prometheus_client.multiprocess import mark_process_dead
 
+_log = structlog.get_logger("commerce.metrics")
 # The library's own, and inherited by every process that is to count here.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_PREFIX = "commerce-metrics-"
+# Locked while its folder is in use.
+_OWNER = "owner"
+# A younger one may be about to be locked.
+_LEFT_BEHIND_SECONDS = 60.0
 
 
 @contextmanager
-def counting_together() -> Iterator[Path]:
-    """Let the processes that are started within count together. The folder is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="commerce-metrics-"))
-    os.environ[VARIABLE] = str(folder)
+def counting_together() -> Iterator[Path | None]:
+    """Let the processes that are started within count together, in a folder of theirs that is gone afterwards.
+
+    Where nothing can be written they count apart: it is better to sell than to count.
+    """
     try:
-        yield folder
+        _remove_left_behind(Path(tempfile.gettempdir()))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    except OSError as error:
+        _log.warning("no temporary folder: each process tells only what it has counted itself", error=str(error))
+        yield None
+        return
+    try:
+        with (folder / _OWNER).open("a") as owner:
+            _lock(owner)
+            os.environ[VARIABLE] = str(folder)
+            yield folder
     finally:
-        del os.environ[VARIABLE]
-        remove(folder)
+        os.environ.pop(VARIABLE, None)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def shared_folder() -> Path | None:
     """Where this process counts together with others, if it does."""
     return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
-
-
-def remove(folder: Path | None) -> None:
-    """Remove the folder: for whoever notices that the process which made it was killed."""
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache
@@ -88,6 +101,14 @@ class _Place:
         if self._file is not None:
             self._file.close()
         self._pid, self._number, self._file = os.getpid(), number, file
+
+
+def _remove_left_behind(temporary: Path) -> None:
+    """Remove the folders of servers that were killed."""
+    for owner in temporary.glob(f"{_PREFIX}*/{_OWNER}"):
+        with suppress(OSError), owner.open("a") as file:
+            if time.time() - owner.stat().st_mtime > _LEFT_BEHIND_SECONDS and _lock(file):
+                shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def _lock(file: IO[str]) -> bool:

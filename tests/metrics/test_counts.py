@@ -120,6 +120,17 @@ def test_orders_and_the_cache_are_counted(
     assert reading("commerce_cache_builds_total") == missed > 0
 
 
+def test_mails_are_counted_when_they_are_delivered(
+    client: TestApp, read: Callable[[], Reading], run_jobs: Callable[[], int]
+) -> None:
+    body = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
+    client.post_json("/api/v1/auth/register", body, status=202)
+    assert read()("commerce_mails_waiting") == 1
+    run_jobs()
+    reading = read()
+    assert (reading("commerce_mails_waiting"), reading("commerce_mails_total", outcome="sent")) == (0, 1)
+
+
 BUYER = {
     "customer": {"email": "ada@example.com", "name": "Ada"},
     "shipping_address": {"name": "Ada", "line1": "1 Way", "city": "London", "country": "GB"},

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from sqlalchemy import Engine
@@ -15,7 +16,7 @@ from support.metrics import Reading
 from support.processes import COMMERCE, PATIENT, Process, Web, free_port, wait_until
 
 from commerce_core.application import close, make_configurator
-from commerce_core.metrics.processes import counting_together, forget_the_dead
+from commerce_core.metrics.processes import counting_together, forget_the_dead, shared_folder
 from commerce_core.testing import make_settings
 from tests.jobs.program import effect
 
@@ -40,9 +41,15 @@ def environment(tmp_path: Path, database_url: str) -> dict[str, str]:
     }
 
 
+# What Prometheus sends.
+ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+
+
 def read(port: int) -> Reading:
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        return Reading(answer.read().decode())
+    request = Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": ACCEPT})
+    with urlopen(request, timeout=30) as answer:
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        return Reading(answer.read().decode(), openmetrics=True)
 
 
 def get(port: int, path: str) -> None:
@@ -80,7 +87,7 @@ def test_a_worker_tells_of_all_its_processes_also_of_those_it_has_replaced(
     try:
         with Session(shop.registry.engine) as session, session.begin():
             session.connection().exec_driver_sql("CREATE TABLE IF NOT EXISTS effect (number int, attempt int, pid int)")
-            for number in range(20):
+            for number in range(8):
                 effect.enqueue(session, now=shop.registry.clock.now(), number=number)
 
         def done() -> float:
@@ -90,8 +97,8 @@ def test_a_worker_tells_of_all_its_processes_also_of_those_it_has_replaced(
                 assert worker.popen.poll() is None, worker.output
                 return 0.0
 
-        wait_until(lambda: done() == 20)
-        assert read(port)("commerce_job_wait_seconds_count", queue="default") >= 20
+        wait_until(lambda: done() == 8)
+        assert read(port)("commerce_job_wait_seconds_count", queue="default") >= 8
         second = subprocess.run([sys.executable, *COMMERCE, *options], env=environment, capture_output=True, text=True)
         assert second.returncode == 1
         assert f"Cannot show metrics on 127.0.0.1:{port}" in second.stderr
@@ -117,6 +124,7 @@ sys.stdin.read()
 
 def test_whoever_takes_the_place_of_the_dead_counts_on_and_holds_nothing_of_theirs_open() -> None:
     with counting_together() as folder:
+        assert folder is not None
         for number in range(1, 4):
             with subprocess.Popen(
                 [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -129,3 +137,25 @@ def test_whoever_takes_the_place_of_the_dead_counts_on_and_holds_nothing_of_thei
         forget_the_dead(folder)
         assert list(folder.glob("gauge_*")) == []
     assert not folder.exists()
+
+
+def test_what_a_killed_server_has_left_behind_is_removed_and_what_is_in_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "commerce-metrics-left"
+    left.mkdir()
+    (left / "owner").touch()
+    os.utime(left / "owner", (0, 0))
+    with counting_together() as used:
+        assert used is not None
+        os.utime(used / "owner", (0, 0))
+        assert list(tmp_path.iterdir()) == [used]
+        with counting_together() as other:
+            assert {*tmp_path.iterdir()} == {used, other}
+
+
+def test_a_server_that_may_write_nowhere_serves_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with counting_together() as folder:
+        assert (folder, shared_folder()) == (None, None)

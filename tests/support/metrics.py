@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families as text_families
 
 
 class Reading:
     """What one scrape has told: `reading("commerce_holds_total", outcome="placed")`, 0 for what is not there."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, openmetrics: bool = False) -> None:
         self.samples: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
-        for family in text_string_to_metric_families(text):
+        for family in (openmetrics_families if openmetrics else text_families)(text):
             for sample in family.samples:
                 self.samples.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
 
