@@ -14,6 +14,7 @@ from commerce_core import embedded, migrations
 from commerce_core.clock import Clock
 from commerce_core.database import make_engine
 from commerce_core.log import configure_logging
+from commerce_core.metrics import Metrics
 from commerce_core.plugins.host import PluginHost
 from commerce_core.plugins.startup import put_together, start, stop
 from commerce_core.settings import CoreSettings
@@ -21,6 +22,8 @@ from commerce_core.settings import CoreSettings
 # The order of the house: each room may use those before it.
 ROOMS = (
     "commerce_core.database",
+    "commerce_core.metrics.pools",
+    "commerce_core.metrics.database",
     "commerce_core.events",
     "commerce_core.api",
     "commerce_core.audit",
@@ -109,6 +112,7 @@ def _configure(settings: CoreSettings, clock: Clock, host: PluginHost) -> Config
     registry.clock = clock
     registry.plugins = host
     registry.check_schema = partial(check_schema, host=host)
+    registry.metrics = Metrics()
     registry.database_url = embedded.resolve(settings.sqlalchemy.url)
     registry.engine = make_engine(registry.database_url, settings.sqlalchemy)
     for room in ROOMS:

@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
+from commerce_core.metrics.pools import WatchedPool
 from commerce_core.settings import DatabaseSettings
 
 # A serialization failure and a deadlock: the request may simply be tried again.
@@ -84,6 +85,7 @@ def make_engine(url: str, settings: DatabaseSettings) -> Engine:
     """An engine with our time-outs whose retryable errors are tagged for pyramid_retry."""
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
+        poolclass=WatchedPool,
         pool_size=settings.pool_size,
         max_overflow=settings.max_overflow,
         pool_timeout=settings.pool_timeout_seconds,

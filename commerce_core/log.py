@@ -52,7 +52,8 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [_StructlogHandler()]
     root.setLevel(max(level, logging.INFO))
-    for noisy in ("alembic", "txn", "huey"):
+    # SQLAlchemy's pools log under the name of their class, of which one is ours.
+    for noisy in ("alembic", "txn", "huey", "commerce_core.metrics.pools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

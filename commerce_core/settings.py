@@ -364,6 +364,15 @@ class JobSettings(Section):
     keep_done_hours: int = Field(default=72, ge=1)
 
 
+class MetricsSettings(Section):
+    """`metrics.*`: who may read the metrics, and where workers show theirs. See docs/operations.md."""
+
+    allowed: Networks = ()
+    token: SecretStr | None = None
+    worker_host: str = "127.0.0.1"
+    worker_port: int | None = Field(default=None, ge=1, le=65_535)
+
+
 class LogSettings(Section):
     """`log.*`: JSON lines for machines, or readable ones for a terminal."""
 
@@ -394,6 +403,7 @@ class CoreSettings(Section):
     webhooks: WebhookSettings = WebhookSettings()
     jobs: JobSettings = JobSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     _of_plugins: dict[str, dict[str, str]] = PrivateAttr(default_factory=dict)

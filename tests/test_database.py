@@ -79,6 +79,7 @@ def test_an_exception_rolls_everything_back(app_with: Callable[..., TestApp], en
 @pytest.mark.parametrize("at_commit", [False, True], ids=["on a statement", "at commit"])
 def test_a_serialization_failure_is_retried(app_with: Callable[..., TestApp], engine: Engine, at_commit: bool) -> None:
     attempts = []
+    metrics = []
     fail = "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$"
     with engine.begin() as connection:
         connection.execute(
@@ -96,6 +97,7 @@ def test_a_serialization_failure_is_retried(app_with: Callable[..., TestApp], en
 
     def view(request: Any) -> None:
         attempts.append(request.id)
+        metrics.append(request.registry.metrics)
         first = len(attempts) == 1
         request.db.add(Brand(slug="a", name="first" if first and at_commit else "A"))
         request.db.flush()
@@ -109,6 +111,7 @@ def test_a_serialization_failure_is_retried(app_with: Callable[..., TestApp], en
             connection.execute(text("DROP FUNCTION fail_once CASCADE"))
     assert len(attempts) == 2
     assert len(set(attempts)) == 1  # one request, one id
+    assert b"commerce_transaction_retries_total 1.0" in metrics[0].text()[1]
     assert brands(engine) == 1
 
 

@@ -16,3 +16,4 @@ def includeme(config: Configurator) -> None:
     config.include(".endpoints")
     config.include(".preconditions")
     config.include(".views")
+    config.include(".metrics")

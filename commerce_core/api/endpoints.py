@@ -187,7 +187,7 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
             return work(request, arguments)
         stored = idempotency.claim(request.db, keyed)
         if stored is not None:
-            return labelled(endpoint, request, replay(stored))
+            return labelled(endpoint, request, replay(request, stored))
         response = work(request, arguments)
         if response.status_code < 300:
             idempotency.remember(request.db, keyed, response.status_code, response.body)
@@ -246,8 +246,9 @@ def problem_response(problem: Problem, request: Any) -> Response:
     return response
 
 
-def replay(stored: idempotency.StoredAnswer) -> Response:
+def replay(request: Any, stored: idempotency.StoredAnswer) -> Response:
     """The answer to a repeated request: the same, and marked as such."""
+    request.registry.replays.inc()
     response = json_response(stored.body, stored.status)
     response.headers.update({"Cache-Control": "no-store", "Idempotent-Replayed": "true"})
     return response
@@ -336,4 +337,7 @@ def _unknown(name: str) -> dict[str, str]:
 
 def includeme(config: Configurator) -> None:
     config.registry.endpoints = []
+    config.registry.replays = config.registry.metrics.counter(
+        "commerce_idempotent_replays_total", "Requests that got the answer that was given to their key before."
+    )
     config.add_directive("add_endpoint", add_endpoint)

@@ -94,9 +94,13 @@ def on_error(error: Exception, request: Any) -> Response:
 
 def log_retry(event: IBeforeRetry) -> None:
     _log.info("retry", request_id=event.request.id, error=first_line(event.exception))
+    event.request.registry.retries.inc()
 
 
 def includeme(config: Configurator) -> None:
+    config.registry.retries = config.registry.metrics.counter(
+        "commerce_transaction_retries_total", "Requests tried again after a conflict in the database."
+    )
     config.add_exception_view(on_problem, context=Problem)
     config.add_exception_view(on_unreadable_address, context=URLDecodeError)
     config.add_exception_view(on_unreadable_address, context=UnicodeDecodeError)

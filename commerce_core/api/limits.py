@@ -26,6 +26,7 @@ from commerce_core.api.endpoints import problem_response
 from commerce_core.api.problems import TooManyRequests
 from commerce_core.api.proxies import is_in
 from commerce_core.clock import Clock
+from commerce_core.metrics import Metrics
 from commerce_core.settings import CoreSettings, LimitSettings
 
 # Without Redis these go on in each process; the others let everything through. It is better to sell than to count.
@@ -110,7 +111,10 @@ def _tightest(standings: Iterable[Standing]) -> Standing | None:
 class Limiter:
     """Every strategy of the shop, in this process."""
 
-    def __init__(self, settings: CoreSettings, clock: Clock) -> None:
+    def __init__(self, settings: CoreSettings, clock: Clock, metrics: Metrics) -> None:
+        self.refusals = metrics.counter(
+            "commerce_rate_limit_refusals_total", "Attempts that a rate limit refused.", ("limit",)
+        )
         self._shared = RedisCounters(settings.redis, clock) if settings.redis.url else None
         self.strategies = {
             name: Strategy(name, rates_of(getattr(settings.limits, name)), clock, self._shared)
@@ -144,13 +148,13 @@ class RequestLimits:
         """
         found = self._find(strategy, key)
         if found is not None:
-            self._refuse_unless_allowed(found[0].hit(found[1]))
+            self._refuse_unless_allowed(strategy, found[0].hit(found[1]))
 
     def check(self, strategy: str, key: str | None = None) -> None:
         """Raise TooManyRequests if an attempt has been refused here and its time is not over. Counts nothing."""
         found = self._find(strategy, key)
         if found is not None:
-            self._refuse_unless_allowed(found[0].refusal(found[1]))
+            self._refuse_unless_allowed(strategy, found[0].refusal(found[1]))
 
     def hit_endpoint(self, name: str, strategy: Strategy) -> None:
         """Count the request for its endpoint's strategy. Raises TooManyRequests."""
@@ -163,7 +167,7 @@ class RequestLimits:
         standing = strategy.hit(key)
         if standing is not None:
             request.environ[_STANDING] = standing
-        self._refuse_unless_allowed(standing)
+        self._refuse_unless_allowed(name, standing)
 
     def _find(self, name: str, key: str | None) -> tuple[Strategy, str] | None:
         """The strategy and what to count for; None if nothing counts."""
@@ -173,8 +177,9 @@ class RequestLimits:
         counted = self._limiter.key_of(self._request.client_address) if key is None else _digest(key)
         return None if counted is None else (strategy, counted)
 
-    def _refuse_unless_allowed(self, standing: Standing | None) -> None:
+    def _refuse_unless_allowed(self, strategy: str, standing: Standing | None) -> None:
         if standing is not None and not standing.allowed:
+            self._limiter.refusals.labels(strategy).inc()
             self._request.environ[_STANDING] = standing
             raise TooManyRequests(standing.retry_after)
 
@@ -238,6 +243,6 @@ limited.options = ("limit",)  # type: ignore[attr-defined]
 
 def includeme(config: Configurator) -> None:
     registry = config.registry
-    registry.limiter = Limiter(registry.settings_object, registry.clock)
+    registry.limiter = Limiter(registry.settings_object, registry.clock, registry.metrics)
     config.add_request_method(RequestLimits, "limits", reify=True)
     config.add_view_deriver(limited, under=INGRESS, over="secured_view")

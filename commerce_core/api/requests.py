@@ -17,11 +17,13 @@ from commerce_core.api.limits import limit_headers
 from commerce_core.api.problems import BodyTooLarge, MalformedRequest, Problem
 from commerce_core.api.proxies import believe_scheme
 from commerce_core.api.uploads import upload
+from commerce_core.metrics import Metrics
 from commerce_core.money import negotiate_locale
 
 _log = structlog.get_logger("commerce.request")
 # Asked every few seconds by whoever watches; only their failures are worth a line.
-_PROBES = ("healthz", "readyz")
+_PROBES = ("healthz", "readyz", "metrics")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -93,8 +95,9 @@ def _raw_body(request: Any) -> bytes:
 
 
 def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
-    """Echo the request id, tell the rate limit, log one line per request. Outermost: it sees every answer as sent."""
+    """Echo the request id, tell the rate limit, count and log each request. Outermost: it sees every answer as sent."""
     log_requests = registry.settings_object.log.requests
+    count = _counting(registry.metrics)
 
     def tween(request: Any) -> Any:
         started = time.perf_counter()
@@ -102,7 +105,10 @@ def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Calla
         response = handler(request)
         response.headers["X-Request-ID"] = request.id
         response.headerlist.extend(limit_headers(request.environ))
-        route = request.matched_route.name if request.matched_route is not None else None
+        matched = request.matched_route
+        route = matched.name if matched is not None else None
+        duration = time.perf_counter() - started
+        count("other" if matched is None else matched.pattern, request.method, response.status_code, duration)
         if log_requests and not (route in _PROBES and response.status_code < 400):
             _log.info(
                 "request",
@@ -111,13 +117,34 @@ def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Calla
                 path=request.environ.get("PATH_INFO", ""),
                 route=route,
                 status=response.status_code,
-                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                duration_ms=round(duration * 1000, 2),
                 client=request.client_address,
                 actor=request.__dict__.get("actor_name"),
             )
         return response
 
     return tween
+
+
+def _counting(metrics: Metrics) -> Callable[[str, str, int, float], None]:
+    """What counts a request, given its route's pattern, its method, the status and the seconds it took."""
+    requests = metrics.counter("commerce_http_requests_total", "Requests answered.", ("route", "method", "status"))
+    seconds = metrics.histogram(
+        "commerce_http_request_seconds", "Time until a request was answered.", ("route", "method")
+    )
+    # To look a label up costs as much as to count.
+    known: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+
+    def count(route: str, method: str, status: int, duration: float) -> None:
+        key = (route, method if method in _METHODS else "other", status // 100)
+        meters = known.get(key)
+        if meters is None:
+            counter, histogram = requests.labels(key[0], key[1], f"{key[2]}xx"), seconds.labels(key[0], key[1])
+            meters = known[key] = (counter.inc, histogram.observe)
+        meters[0]()
+        meters[1](duration)
+
+    return count
 
 
 def includeme(config: Configurator) -> None:

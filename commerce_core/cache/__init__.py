@@ -19,6 +19,7 @@ from commerce_core.cache.store import Cache
 from commerce_core.clock import Clock
 from commerce_core.database import conninfo
 from commerce_core.events import EventBus
+from commerce_core.metrics import Metrics
 from commerce_core.settings import CoreSettings
 
 # What the thread waits between two looks where changes are told at once.
@@ -31,12 +32,36 @@ def includeme(config: Configurator) -> None:
     tier = None
     if settings.redis.url is not None and settings.cache.enabled:
         tier = shared.SharedTier(shared.connect(settings.redis), registry.clock)
-    registry.cache = Cache(settings.cache, registry.clock, tier)
+    registry.cache = Cache(settings.cache, registry.clock, tier, _meters(registry.metrics))
     registry.cache.news = _connect(
         registry.bus, registry.engine, registry.database_url, settings, registry.clock, drop=registry.cache.drop
     )
     registry.image_addresses = ImageAddresses(settings.cdn)
     config.include(cdn)
+
+
+def _meters(metrics: Metrics) -> dict[str, Callable[[float], None]]:
+    """What the cache counts, by its names for it."""
+    lookups = metrics.counter(
+        "commerce_cache_lookups_total", "Answers looked for in the cache, by what was found.", ("tier", "outcome")
+    )
+    builds = metrics.counter("commerce_cache_builds_total", "Answers that had to be built.")
+    failures = metrics.counter("commerce_cache_build_failures_total", "Answers that could not be built.")
+    drops = metrics.counter("commerce_cache_drops_total", "Answers dropped from a process because something changed.")
+    away = metrics.counter("commerce_cache_redis_failures_total", "Times that Redis could not be asked.")
+    return {
+        "local_hits": lookups.labels("process", "hit").inc,
+        "local_misses": lookups.labels("process", "miss").inc,
+        "local_stale": lookups.labels("process", "stale").inc,
+        "waits": lookups.labels("process", "wait").inc,
+        "shared_hits": lookups.labels("redis", "hit").inc,
+        "shared_misses": lookups.labels("redis", "miss").inc,
+        "shared_stale": lookups.labels("redis", "stale").inc,
+        "shared_away": away.inc,
+        "builds": builds.inc,
+        "build_failures": failures.inc,
+        "drops": drops.inc,
+    }
 
 
 def drop_everywhere(url: str, settings: CoreSettings) -> None:

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from commerce_core.cache.entry import Entry
@@ -51,7 +51,14 @@ class _Flight:
 class Cache:
     """Safe between threads."""
 
-    def __init__(self, settings: CacheSettings, clock: Clock, shared: SharedTier | None) -> None:
+    def __init__(
+        self,
+        settings: CacheSettings,
+        clock: Clock,
+        shared: SharedTier | None,
+        meters: Mapping[str, Callable[[float], None]] | None = None,
+    ) -> None:
+        """`meters`, by the names that `statistics` has, are told what is counted."""
         self._settings = settings
         self._clock = clock
         self._shared = shared
@@ -59,6 +66,7 @@ class Cache:
         self._local = LocalTier(settings.local_entries, settings.local_mb * 1_048_576)
         self._flights: dict[str, _Flight] = {}
         self._counts: Counter[str] = Counter()
+        self._meters = meters or {}
         # Set when the room is put together; it drops what others tell.
         self.news: News | None = None
 
@@ -70,18 +78,18 @@ class Cache:
             with self._lock:
                 kept = self._usable(key)
                 if kept is not None and not kept.entry.is_due(kept.until - self._clock.monotonic()):
-                    self._counts["local_hits"] += 1
+                    self._note("local_hits")
                     return kept.entry
                 flight = self._flights.get(key)
                 if flight is not None and kept is not None:
-                    self._counts["stale"] += 1
+                    self._note("local_stale")
                     return kept.entry
                 leads = flight is None
                 if flight is None:
-                    self._counts["local_misses"] += 1
+                    self._note("local_misses")
                     flight = self._flights[key] = _Flight()
                 else:
-                    self._counts["waits"] += 1
+                    self._note("waits")
                 already_dropped = len(flight.drops)
             if leads:
                 return self._lead(key, flight, build)
@@ -99,7 +107,7 @@ class Cache:
         if not dropped:
             return
         with self._lock:
-            self._counts["drops"] += self._local.drop(dropped)
+            self._note("drops", self._local.drop(dropped))
             for flight in self._flights.values():
                 flight.drops.append(dropped)
 
@@ -113,8 +121,8 @@ class Cache:
     def statistics(self) -> dict[str, Any]:
         """Counts since the process began, and what is kept now."""
         names = (
-            *("local_hits", "local_misses", "stale", "waits", "shared_hits", "shared_misses", "shared_refused"),
-            *("shared_away", "builds", "build_failures", "drops"),
+            *("local_hits", "local_misses", "local_stale", "waits", "shared_hits", "shared_misses", "shared_stale"),
+            *("shared_refused", "shared_away", "builds", "build_failures", "drops"),
         )
         with self._lock:
             return {
@@ -173,7 +181,7 @@ class Cache:
             if shared.lock(key):
                 return self._build_for_all(shared, key, build)
             if entry is not None:
-                self._count("stale")
+                self._count("shared_stale")
                 return entry, 0.0
             if time.monotonic() > deadline:
                 return self._built(build), self._settings.local_seconds
@@ -229,4 +237,11 @@ class Cache:
 
     def _count(self, name: str) -> None:
         with self._lock:
-            self._counts[name] += 1
+            self._note(name)
+
+    def _note(self, name: str, number: int = 1) -> None:
+        """With the lock."""
+        self._counts[name] += number
+        meter = self._meters.get(name)
+        if meter is not None:
+            meter(number)

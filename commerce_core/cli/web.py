@@ -35,6 +35,7 @@ def web(config: Path, host: str, port: int, workers: int, threads: int) -> None:
     from granian.log import LogLevels
 
     from commerce_core.application import check_plugins
+    from commerce_core.metrics.processes import counting_together
     from commerce_core.settings import load_settings
     from commerce_core.wsgi import CONFIG_VARIABLE, STOP_SECONDS
 
@@ -43,7 +44,7 @@ def web(config: Path, host: str, port: int, workers: int, threads: int) -> None:
         check_plugins(settings)
     claim_port(host, port, patience=PORT_PATIENCE_SECONDS)
     os.environ[CONFIG_VARIABLE] = str(config.resolve())
-    Granian(
+    server = Granian(
         "commerce_core.wsgi:application",
         factory=True,
         interface=Interfaces.WSGI,
@@ -58,7 +59,9 @@ def web(config: Path, host: str, port: int, workers: int, threads: int) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
         log_level=LogLevels.error,
-    ).serve()
+    )
+    with counting_together():
+        server.serve()
 
 
 def claim_port(host: str, port: int, patience: float = 0.0) -> int:

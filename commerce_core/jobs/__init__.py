@@ -83,6 +83,7 @@ def includeme(config: Configurator) -> None:
     config.add_route("admin_job_assign", f"{API_PREFIX}/admin/jobs/{{id}}/assign")
     config.add_route("admin_batch", f"{API_PREFIX}/admin/batches/{{id}}")
     config.include(".housekeeping")
+    config.include(".metrics")
     config.scan(".views")
 
 

@@ -17,7 +17,9 @@ from commerce_core.cli.shop import Shop, config_argument, open_shop
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from commerce_core.jobs.metrics_server import MetricsServer
     from commerce_core.jobs.models import Job
+    from commerce_core.settings import MetricsSettings
 
 
 class Queues(click.ParamType[list[str]]):
@@ -39,12 +41,17 @@ class Queues(click.ParamType[list[str]]):
 @config_argument
 @click.option("--queues", type=Queues(), default="critical,default,low", show_default=True, help="Whose jobs to run.")
 @click.option("--workers", type=click.IntRange(1, 64), help="How many jobs at a time. [default: jobs.workers]")
-def worker(config: str, queues: list[str], workers: int | None) -> None:
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65_535),
+    help="Show metrics on this port of metrics.worker_host. [default: metrics.worker_port, or none]",
+)
+def worker(config: str, queues: list[str], workers: int | None, metrics_port: int | None) -> None:
     """Run jobs until stopped; and see to it that none is forgotten, like `commerce scheduler`."""
     from commerce_core.application import make_configurator
     from commerce_core.jobs.worker import work
 
-    with open_shop(config) as shop:
+    with open_shop(config) as shop, _metrics_server(shop.settings.metrics, metrics_port) as metrics_server:
         settings = shop.settings.model_copy(
             update={"sqlalchemy": shop.settings.sqlalchemy.model_copy(update={"url": shop.url, "pool_size": 4})}
         )
@@ -57,6 +64,7 @@ def worker(config: str, queues: list[str], workers: int | None) -> None:
             max_jobs=settings.jobs.max_jobs,
             max_memory_mb=settings.jobs.max_memory_mb,
             stop_seconds=settings.jobs.stop_seconds,
+            metrics_server=metrics_server,
         )
 
 
@@ -165,7 +173,7 @@ def ignore(config: str, job_id: UUID) -> None:
 @config_argument
 @click.option("--minutes", type=click.IntRange(1, 1_440), default=60, show_default=True, help="How far back to look.")
 def stats(config: str, minutes: int) -> None:
-    """How many jobs wait, run and are dead; and how long those that were done took."""
+    """How many jobs wait, run and are dead; how many were done or failed, and how fast (in seconds)."""
     from rich.console import Console
     from rich.table import Table
 
@@ -173,12 +181,14 @@ def stats(config: str, minutes: int) -> None:
 
     with _session(config) as (session, shop):
         rows = statistics(session, now=shop.clock.now(), window=timedelta(minutes=minutes))
-    table = Table(
-        "queue", "name", "waiting", "retrying", "running", "dead", "done", "wait p50/p95/p99", "run p50/p95/p99"
-    )
+    counted = ("waiting", "retrying", "running", "dead", "done", "failed")
+    table = Table("queue", "name", *counted, "a minute", "oldest waits", "wait p50/p95/p99", "run p50/p95/p99")
     for row in rows:
-        counts = (str(row[key]) for key in ("waiting", "retrying", "running", "dead", "done"))
-        table.add_row(row["queue"], row["name"], *counts, _seconds(row["wait"]), _seconds(row["run"]))
+        rate, oldest = f"{row['done'] / minutes:.1f}", row["oldest_wait_seconds"]
+        table.add_row(
+            row["queue"], row["name"], *(str(row[key]) for key in counted), rate,
+            "" if oldest is None else f"{oldest:.0f} s", _seconds(row["wait"]), _seconds(row["run"]),
+        )  # fmt: skip
     Console().print(table if rows else f"No jobs in the last {minutes} minutes.")
 
 
@@ -195,6 +205,26 @@ def _close(config: str, job_id: UUID, state: str, notes: str | None) -> None:
             raise click.ClickException(problem.detail) from None
         session.commit()
     click.echo(f"The job is {state}.")
+
+
+@contextmanager
+def _metrics_server(settings: MetricsSettings, port: int | None) -> Iterator[MetricsServer | None]:
+    """The port for the worker's metrics, if it is to have one; and the folder in which its processes count."""
+    from commerce_core.jobs.metrics_server import MetricsServer
+    from commerce_core.metrics.processes import counting_together
+
+    port = port or settings.worker_port
+    if port is None:
+        yield None
+        return
+    try:
+        server = MetricsServer(settings.worker_host, port)
+    except OSError as error:
+        raise click.ClickException(
+            f"Cannot show metrics on {settings.worker_host}:{port}: {error.strerror}. Choose another --metrics-port."
+        ) from error
+    with server, counting_together():
+        yield server
 
 
 @contextmanager

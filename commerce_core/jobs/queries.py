@@ -23,13 +23,18 @@ SELECT queue, name,
                FILTER (WHERE state = 'waiting' AND waits_for IS NULL AND run_at <= :now)) AS oldest_wait_seconds
 FROM job WHERE state IN ('waiting', 'running', 'dead') GROUP BY queue, name
 """)
-_DONE = text("""
-SELECT queue, name, count(*) AS done,
+# What has failed for good counts as such, whatever staff have made of it since.
+_ENDED = text("""
+SELECT queue, name,
+       count(*) FILTER (WHERE state = 'done') AS done,
+       count(*) FILTER (WHERE state <> 'done') AS failed,
        percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
-           ORDER BY extract(epoch FROM started_at - greatest(run_at, created_at))) AS wait,
+           ORDER BY extract(epoch FROM started_at - greatest(run_at, created_at))
+       ) FILTER (WHERE state = 'done') AS wait,
        percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
-           ORDER BY extract(epoch FROM finished_at - started_at)) AS run
-FROM job WHERE finished_at > :since AND state = 'done' GROUP BY queue, name
+           ORDER BY extract(epoch FROM finished_at - started_at)
+       ) FILTER (WHERE state = 'done') AS run
+FROM job WHERE finished_at > :since AND state IN ('done', 'dead', 'resolved', 'ignored') GROUP BY queue, name
 """)
 
 
@@ -95,14 +100,14 @@ def get_batch(session: Session, batch_id: UUID) -> JobBatch | None:
 
 
 def statistics(session: Session, *, now: datetime, window: timedelta) -> list[dict[str, Any]]:
-    """For each queue and name: how many wait, retry, run and are dead; how many were done within `window` and how fast.
+    """For each queue and name: how many wait, retry, run and are dead; how many were done or failed within `window`.
 
     Percentiles (50, 95, 99) in seconds: `wait` from when a job could run to its last start, `run` from then on.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in session.execute(_COUNTS, {"now": now}).mappings():
-        rows[row["queue"], row["name"]] = {**row, "done": 0, "wait": None, "run": None}
+        rows[row["queue"], row["name"]] = {**row, "done": 0, "failed": 0, "wait": None, "run": None}
     empty = {"waiting": 0, "retrying": 0, "running": 0, "dead": 0, "oldest_wait_seconds": None}
-    for row in session.execute(_DONE, {"since": now - window}).mappings():
+    for row in session.execute(_ENDED, {"since": now - window}).mappings():
         rows[row["queue"], row["name"]] = {**rows.get((row["queue"], row["name"]), empty), **row}
     return [rows[key] for key in sorted(rows)]

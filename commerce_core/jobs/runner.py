@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.jobs import service
 from commerce_core.jobs.kinds import Fatal, InvalidArguments, JobContext, JobKind, Retry, TimeLimitExceeded
+from commerce_core.jobs.metrics import JobMeter
 from commerce_core.jobs.service import Claim, JobLost
 from commerce_core.log import first_line
 
@@ -39,6 +40,8 @@ class Runner:
         if claim is None:
             return False
         kind = kinds[claim.name]
+        meter: JobMeter = self.registry.job_meter
+        meter.begun(kind, claim.waited)
         started = time.perf_counter()
         outcome = "done"
         try:
@@ -55,13 +58,15 @@ class Runner:
             outcome = self._failed(kind, claim, error)
         finally:
             self.deadline = None
+            seconds = time.perf_counter() - started
+            meter.ended(kind, outcome, seconds)
             _log.info(
                 "job",
                 job_id=str(claim.job_id),
                 name=claim.name,
                 attempt=claim.attempt,
                 outcome=outcome,
-                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                duration_ms=round(seconds * 1000, 2),
             )
         return True
 

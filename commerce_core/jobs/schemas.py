@@ -115,10 +115,11 @@ class JobStatistics(Output):
     waiting: int
     retrying: int = Field(description="Failed before, and wait for their next try.")
     running: int
-    dead: int
-    oldest_wait_seconds: float | None
+    dead: int = Field(description="Failed for good, and nobody has seen to them.")
+    oldest_wait_seconds: float | None = Field(description="How long the oldest that may run has waited.")
     done: int = Field(description="Within the last `minutes`.")
-    per_minute: float
+    failed: int = Field(description="Failed for good within the last `minutes`, whatever became of them since.")
+    per_minute: float = Field(description="How many were done a minute.")
     wait: Percentiles | None = Field(description="From when it could run to its start.")
     run: Percentiles | None
 

@@ -62,6 +62,8 @@ class Claim:
     arguments: dict[str, Any]
     attempt: int
     worker: str
+    # Seconds, from when it could run.
+    waited: float = 0.0
 
 
 def enqueue(
@@ -142,7 +144,7 @@ def claim(engine: Engine, job_id: UUID, kinds: Mapping[str, JobKind], *, worker:
         return None
     if row is None:
         return None
-    taken = Claim(job_id, row.name, row.arguments, row.attempts, worker)
+    taken = Claim(job_id, row.name, row.arguments, row.attempts, worker, float(row.waited))
     if kind is None:
         with Session(engine) as session, session.begin():
             fail(session, taken, UnknownKind(row.name), retry_after=None, now=now)
@@ -322,7 +324,8 @@ def _end_batch_if_over(session: Session, batch: JobBatch, *, now: datetime) -> N
                 created_at=now,
             )
         )
+        queue = batch.then["queue"]
         batch.then = None
         session.flush()
-        hand_over(session, [(job_id, "default", 0)])
+        hand_over(session, [(job_id, queue, 0)])
     session.flush()

@@ -11,7 +11,7 @@ from sqlalchemy import text
 CLAIM = text("""
 UPDATE job SET state = 'running', worker = :worker, attempts = attempts + 1, started_at = :now, heartbeat_at = :now
 WHERE id = :id AND state = 'waiting' AND waits_for IS NULL AND run_at <= :now
-RETURNING name, arguments, attempts, queue, rate_key
+RETURNING name, arguments, attempts, rate_key, extract(epoch FROM :now - greatest(run_at, created_at)) AS waited
 """)
 
 # How many of the same rate key have started within the window, and when the oldest of them leaves it. The lock keeps

@@ -147,7 +147,7 @@ def assign_job(request: Any, body: Assignment) -> JobOut:
     returns=StatisticsList,
 )
 def show_statistics(request: Any, query: StatisticsQuery) -> StatisticsList:
-    """How many jobs wait, run and are dead, by queue and name; and how long they took."""
+    """By queue and name: how many jobs wait, run and are dead; how many were done or failed of late, and how fast."""
     rows = queries.statistics(request.db, now=request.now, window=timedelta(minutes=query.minutes))
     return StatisticsList(data=[JobStatistics.of(row, query.minutes) for row in rows])
 

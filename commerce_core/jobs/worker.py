@@ -23,6 +23,7 @@ from sqlalchemy import Engine
 from commerce_core.jobs import statements
 from commerce_core.jobs.carrier import TASK, Carrier, courier_of
 from commerce_core.jobs.feeder import SILENCE, Feeder, feed_for_ever
+from commerce_core.jobs.metrics_server import MetricsServer
 from commerce_core.jobs.runner import Runner
 from commerce_core.log import first_line
 
@@ -104,11 +105,16 @@ class JobFeeder(Scheduler):  # type: ignore[misc]
     make_registry: MakeRegistry | None = None
     # The worker's process, which stops us; known before the fork, because it may be gone soon after.
     parent = 0
+    # Answered here, because this process lives as long as the worker, and forks nobody.
+    metrics_server: MetricsServer | None = None
 
     def loop(self, now: Any = None) -> None:
         assert self.make_registry is not None
+        registry = type(self).make_registry()  # type: ignore[misc]
+        if self.metrics_server is not None:
+            self.metrics_server.serve(registry)
         feed_for_ever(
-            Feeder(type(self).make_registry()),  # type: ignore[misc]
+            Feeder(registry),
             wait=self.stop_flag.wait,
             stopped=lambda: self.stop_flag.is_set() or os.getppid() != self.parent,
         )
@@ -134,6 +140,7 @@ def work(
     max_memory_mb: int,
     stop_seconds: float,
     prepare: Callable[[Any], None] = lambda _registry: None,
+    metrics_server: MetricsServer | None = None,
 ) -> None:
     """Run jobs of these queues until SIGTERM or SIGINT. Zero stands for no limit.
 
@@ -158,6 +165,7 @@ def work(
     carrier.task(name=TASK)(run_job)
     JobWorker.max_memory_bytes = max_memory_mb * 1_048_576
     JobFeeder.make_registry = staticmethod(make_registry)
+    JobFeeder.metrics_server = metrics_server
     consumer = JobConsumer(
         carrier,
         workers=workers,

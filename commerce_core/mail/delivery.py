@@ -12,6 +12,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from typing import Literal
 
 import structlog
 from sqlalchemy import Engine
@@ -36,10 +37,11 @@ def deliver_mails(
     now: datetime,
     templates: Iterable[str] = (),
     stop: Callable[[], bool] = lambda: False,
+    count: Callable[[str], None] = lambda outcome: None,
 ) -> int:
     """Deliver what is due at `now`; how many were sent. Any number may do so at once; `stop` ends it between two.
 
-    `templates` are the folders of plugins.
+    `templates` are the folders of plugins. `count` is told of each mail: `sent`, `delayed` or `failed`.
     """
     known = Templates(settings, templates)
     sent = 0
@@ -50,7 +52,9 @@ def deliver_mails(
             mail = claim_mail(session, now=now)
         if mail is None:
             break
-        sent += deliver(engine, transport, known, settings, mail, now=now)
+        outcome = deliver(engine, transport, known, settings, mail, now=now)
+        count(outcome)
+        sent += outcome == "sent"
     return sent
 
 
@@ -62,8 +66,8 @@ def deliver(
     mail: ClaimedMail,
     *,
     now: datetime,
-) -> bool:
-    """Hand one claimed mail over and write down what became of it; whether it was sent."""
+) -> Literal["sent", "delayed", "failed"]:
+    """Hand one claimed mail over and write down what became of it."""
     try:
         letter = templates.write(mail.template, mail.context, mail.locale)
         transport.send(compose(mail, letter, settings), mail.recipient)
@@ -72,14 +76,18 @@ def deliver(
         described = f"{type(error).__name__}: {first_line(error)}"
         with transaction(engine) as session:
             again = mark_undelivered(session, mail, described, now=now, for_good=isinstance(error, MailRefused))
-        event = "mail delayed" if again else "mail failed"
+        outcome: Literal["delayed", "failed"] = "delayed" if again else "failed"
         _log.warning(
-            event, mail_id=str(mail.id), template=mail.template, attempt=mail.attempt, error=type(error).__name__
+            f"mail {outcome}",
+            mail_id=str(mail.id),
+            template=mail.template,
+            attempt=mail.attempt,
+            error=type(error).__name__,
         )
-        return False
+        return outcome
     with transaction(engine) as session:
         mark_sent(session, mail, now=now, erase=transport.leaves)
-    return True
+    return "sent"
 
 
 def compose(mail: ClaimedMail, letter: Letter, settings: MailSettings) -> EmailMessage:

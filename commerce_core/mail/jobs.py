@@ -19,8 +19,15 @@ from commerce_core.mail.transports import make_transport
 def deliver(context: JobContext) -> None:
     """What is due. When a mail is tried again is the mail's own business: see service.py."""
     settings = context.settings.mail
-    folders = context.registry.plugins.mail_templates
-    deliver_mails(context.engine, make_transport(settings), settings, now=context.now, templates=folders)
+    count = context.registry.mail_counter
+    deliver_mails(
+        context.engine,
+        make_transport(settings),
+        settings,
+        now=context.now,
+        templates=context.registry.plugins.mail_templates,
+        count=lambda outcome: count.labels(outcome).inc(),
+    )
 
 
 @job("mail.forget", queue="low", timeout=SWEEP_TIMEOUT)
@@ -29,6 +36,15 @@ def forget(context: JobContext) -> None:
 
 
 def includeme(config: Configurator) -> None:
+    config.registry.mail_counter = config.registry.metrics.counter(
+        "commerce_mails_total", "Attempts to deliver a mail, by what became of it.", ("outcome",)
+    )
+    config.registry.figures.add(
+        "commerce_mails_waiting",
+        "Mails that wait to be delivered.",
+        (),
+        "SELECT count(*) FROM mail WHERE state = 'waiting'",
+    )
     config.add_watched_job(deliver, is_due=_mails_are_due)
     config.add_periodic_job(forget, every=timedelta(hours=1))
 

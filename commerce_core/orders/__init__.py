@@ -21,5 +21,6 @@ def includeme(config: Configurator) -> None:
     config.add_route("admin_order_fulfillment", fulfillment)
     config.add_route("admin_order_fulfillment_cancel", f"{fulfillment}/cancel")
     config.include(".mails")
+    config.include(".metrics")
     config.scan(".views")
     config.scan(".admin_views")

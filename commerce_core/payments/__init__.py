@@ -31,5 +31,6 @@ def includeme(config: Configurator) -> None:
     config.add_route("admin_webhook_events", f"{API_PREFIX}/admin/webhook-events")
     config.add_route("admin_webhook_event_retry", f"{API_PREFIX}/admin/webhook-events/{{id}}/retry")
     config.include(".jobs")
+    config.include(".metrics")
     config.scan(".views")
     config.scan(".admin_views")

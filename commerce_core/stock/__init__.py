@@ -24,6 +24,7 @@ def includeme(config: Configurator) -> None:
         config.add_route(f"admin_stock_{operation}", f"{API_PREFIX}/admin/stock/{{id}}/{operation}")
     config.registry.autocommit_requests.add(("POST", f"{API_PREFIX}/holds"))
     desk = _open_desk(config.registry)
+    config.registry.pools.watch(desk.engine, "holds", config.registry.settings_object.stock.hot_connections)
     config.registry.hold_desk = desk
     config.registry.bus.subscribe(StockChanged, desk.stock_came_back)
     config.include(".jobs")
@@ -37,4 +38,6 @@ def _open_desk(registry: Any) -> HoldDesk:
         log_event(event, hold_ids=hold_ids or None)
         registry.bus.publish(event)
 
-    return HoldDesk(registry.database_url, settings.sqlalchemy, settings.stock, registry.clock, publish)
+    return HoldDesk(
+        registry.database_url, settings.sqlalchemy, settings.stock, registry.clock, publish, registry.metrics
+    )

@@ -31,6 +31,8 @@ from commerce_core.api.problems import IdempotencyKeyReused, Unavailable
 from commerce_core.clock import Clock
 from commerce_core.database import RETRYABLE_SQLSTATES
 from commerce_core.events import StockChanged
+from commerce_core.metrics import Metrics
+from commerce_core.metrics.pools import WatchedPool
 from commerce_core.settings import DatabaseSettings, StockSettings
 from commerce_core.stock.service import OutOfStock, UnknownVariant
 from commerce_core.stock.statements import RECLAIM, RECLAIM_LIMIT, TAKE, TAKE_WITH_KEYS
@@ -68,15 +70,18 @@ class HoldDesk:
         settings: StockSettings,
         clock: Clock,
         publish: Callable[[StockChanged, Sequence[UUID]], None],
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._publish = publish
         self._gate = SoldOutGate(settings.sold_out_memory_ms / 1000)
-        self._combiner = Combiner(self._serve, settings.hot_batch, settings.hot_wait_seconds)
-        self._engine = create_engine(
+        self._meter = HoldMeter(metrics or Metrics())
+        self._combiner = Combiner(self._serve_together, settings.hot_batch, settings.hot_wait_seconds)
+        self.engine = create_engine(
             make_url(url).set(drivername="postgresql+psycopg"),
             isolation_level="AUTOCOMMIT",
+            poolclass=WatchedPool,
             pool_size=settings.hot_connections,
             max_overflow=0,
             pool_timeout=settings.hot_wait_seconds,
@@ -102,6 +107,7 @@ class HoldDesk:
         if request.keyed is not None and isinstance(outcome, (OutOfStock, UnknownVariant)):
             # A repeat gets the answer of the first time, whatever has been sold since.
             outcome = self._answers_given_before([request]).get(request.id, outcome)
+        self._meter.count(outcome)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -112,7 +118,11 @@ class HoldDesk:
             self._gate.open(event.variant_id)
 
     def close(self) -> None:
-        self._engine.dispose()
+        self.engine.dispose()
+
+    def _serve_together(self, batch: Sequence[HoldRequest]) -> list[Outcome]:
+        self._meter.batch(len(batch))
+        return self._serve(batch)
 
     def _serve(self, batch: Sequence[HoldRequest], attempts: int = 3) -> list[Outcome]:
         """An outcome for each of `batch`, which is all for one variant, in order of arrival."""
@@ -222,7 +232,7 @@ class HoldDesk:
 
     def _outcomes_after_lost_connection(self, batch: Sequence[HoldRequest]) -> list[Outcome]:
         """The statement was committed, or it was not: ask on a new connection. A hold nobody hears of lapses."""
-        self._engine.dispose()
+        self.engine.dispose()
         try:
             with self._cursor() as cursor:
                 rows = cursor.execute("SELECT id FROM hold WHERE id = ANY(%s)", ([r.id for r in batch],)).fetchall()
@@ -233,7 +243,7 @@ class HoldDesk:
 
     @contextmanager
     def _cursor(self) -> Iterator[psycopg.Cursor[Any]]:
-        pooled = self._engine.raw_connection()
+        pooled = self.engine.raw_connection()
         try:
             connection = pooled.driver_connection
             assert isinstance(connection, psycopg.Connection)
@@ -244,6 +254,22 @@ class HoldDesk:
             raise
         finally:
             pooled.close()
+
+
+class HoldMeter:
+    """Counts what became of requests for holds, and how many were served together."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        holds = metrics.counter("commerce_holds_total", "Holds asked for, by what became of it.", ("outcome",))
+        kinds = {bytes: "placed", StoredAnswer: "replayed", OutOfStock: "out_of_stock", Unavailable: "unavailable"}
+        self._outcomes: dict[type, Callable[[], None]] = {kind: holds.labels(name).inc for kind, name in kinds.items()}
+        self._other = holds.labels("refused").inc
+        self.batch: Callable[[float], None] = metrics.histogram(
+            "commerce_hold_batch_size", "Holds served by one statement in hot mode.", buckets=(1, 2, 4, 8, 16, 32, 64)
+        ).observe
+
+    def count(self, outcome: Outcome) -> None:
+        self._outcomes.get(type(outcome), self._other)()
 
 
 def take(cursor: psycopg.Cursor[Any], requests: Sequence[HoldRequest]) -> Any:

@@ -74,7 +74,7 @@ def create_hold(request: Any, body: HoldIn) -> Any:
         )
     )
     if isinstance(answer, StoredAnswer):
-        return replay(answer)
+        return replay(request, answer)
     response = json_response(answer, 201)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -21,7 +21,10 @@ from commerce_core.api.endpoints import Endpoint
 from commerce_core.testing import SignedIn, StoppedClock
 
 # Routes that serve something else than endpoints, and why.
-OTHER_ROUTES = {"demo_image": "the pictures of the demo catalogue"}
+OTHER_ROUTES = {
+    "demo_image": "the pictures of the demo catalogue",
+    "metrics": "Prometheus, which the settings let in: see tests/metrics",
+}
 
 
 def test_every_endpoint_names_a_permission(application: Any) -> None:

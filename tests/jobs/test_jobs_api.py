@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from commerce_core.application import close, make_configurator
+from commerce_core.cli import main
 from commerce_core.jobs.runner import run_due
 from commerce_core.jobs.service import open_batch, seal_batch
 from commerce_core.settings import CoreSettings
-from commerce_core.testing import SignedIn, StoppedClock
+from commerce_core.testing import DEFAULTS, SignedIn, StoppedClock
 from tests.jobs.kinds import BROKEN, RAN, fatal, fragile, later, limited, note, sweep
 
 JOBS = "/api/v1/admin/jobs"
@@ -117,6 +120,7 @@ def test_statistics_tell_how_many_and_how_long(application: Any, staff: TestApp,
     enqueue(application, note, word="c")
     rows = {row["name"]: row for row in staff.get(f"{JOBS}/stats", {"minutes": 10}).json["data"]}
     assert (rows["test.fatal"]["dead"], rows["test.note"]["waiting"], rows["test.note"]["done"]) == (1, 1, 2)
+    assert (rows["test.fatal"]["failed"], rows["test.fatal"]["done"], rows["test.fatal"]["run"]) == (1, 0, None)
     assert rows["test.note"]["wait"]["p50"] == pytest.approx(4)
     assert rows["test.note"]["per_minute"] == pytest.approx(0.2)
 
@@ -134,3 +138,22 @@ def test_a_batch_tells_how_far_it_is(application: Any, staff: TestApp, work: Cal
     assert (shown["total"], shown["done"], shown["progress"], shown["finished_at"]) == (2, 1, 0.5, None)
     work(hours=1)
     assert staff.get(f"/api/v1/admin/batches/{batch_id}").json["progress"] == 1
+
+
+def test_the_command_line_tells_the_statistics(
+    application: Any, work: Callable[..., int], database_url: str, tmp_path: Path
+) -> None:
+    enqueue(application, note, word="a")
+    enqueue(application, fatal)
+    work(seconds=2)
+    ini = tmp_path / "shop.ini"
+    settings = {**DEFAULTS, "sqlalchemy.url": database_url}
+    lines = ["[app:main]", "use = egg:commerce-core", *(f"{key} = {value}" for key, value in settings.items())]
+    ini.write_text("\n".join(lines))
+    shown = CliRunner().invoke(main, ["jobs", "stats", str(ini)], env={"COLUMNS": "200"}, catch_exceptions=False).output
+    table = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    cells = {name: rest for _, name, *rest in table}
+    # waiting, retrying, running, dead, done, failed, a minute, oldest waits
+    assert cells["test.note"][:8] == ["0", "0", "0", "0", "1", "0", "0.0", ""]
+    assert cells["test.fatal"][:8] == ["0", "0", "0", "1", "0", "1", "0.0", ""]
+    assert cells["test.note"][8].startswith("2.0")
