@@ -97,7 +97,7 @@ class ProductChanged(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrderPlaced(Event):
-    """An order was placed; it is not paid yet. `total` in minor units of `currency`."""
+    """An order was placed. It is still to be paid, unless it costs nothing. `total` in minor units of `currency`."""
 
     topic: ClassVar[str] = "order.placed"
     logger: ClassVar[str] = "commerce.order"
@@ -150,6 +150,17 @@ class OrderFulfilled(Event):
     carrier: str | None
     tracking_number: str | None
     notify: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderCompleted(Event):
+    """Nothing of a paid order is left to be shipped. `is_returned`: all that was shipped has come back."""
+
+    topic: ClassVar[str] = "order.completed"
+    logger: ClassVar[str] = "commerce.order"
+    order_id: UUID
+    number: str
+    is_returned: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

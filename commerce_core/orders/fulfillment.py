@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict, InvalidInput, NotFound
 from commerce_core.database import uuid7
-from commerce_core.events import FulfillmentCancelled, OrderCancelled, OrderFulfilled, emit
+from commerce_core.events import FulfillmentCancelled, OrderCancelled, OrderCompleted, OrderFulfilled, emit
 from commerce_core.orders.models import Fulfillment, FulfillmentLine, Order, OrderLine
 from commerce_core.orders.service import WrongOrderState, holds_of, record, transition
 from commerce_core.stock import service as stock
@@ -223,6 +223,7 @@ def settle_states(session: Session, order: Order, *, now: datetime, actor: str |
         shipping, status = "partial", "processing"
     else:
         shipping, status = "returned" if returned == fulfilled else "fulfilled", "completed"
+    before = (order.fulfillment_status, order.status)
     if shipping != order.fulfillment_status:
         transition(session, order, "fulfillment_status", shipping, actor)
     if status != order.status:
@@ -231,6 +232,8 @@ def settle_states(session: Session, order: Order, *, now: datetime, actor: str |
             order.cancelled_at = now
             order.cancel_reason = "cancelled"
             emit(session, OrderCancelled(order_id=order.id, number=order.number, reason="cancelled"))
+    if (shipping, status) != before and status == "completed":
+        emit(session, OrderCompleted(order_id=order.id, number=order.number, is_returned=shipping == "returned"))
     session.flush()
 
 

@@ -5,7 +5,7 @@ The job reads the order as it is then, and the mail is written with the mark tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +29,9 @@ from commerce_core.orders.privacy import NOBODY
 
 @job("orders.mail_placed")
 def mail_placed(context: JobContext, event: OrderPlaced) -> None:
-    _write(context, event.order_id, "order-placed")
+    # One that costs nothing is paid with its placing, and written about as that.
+    if event.total:
+        _write(context, event.order_id, "order-placed")
 
 
 @job("orders.mail_paid")
@@ -39,12 +41,19 @@ def mail_paid(context: JobContext, event: OrderPaid) -> None:
 
 @job("orders.mail_payment_failed")
 def mail_payment_failed(context: JobContext, event: OrderPaymentFailed) -> None:
-    _write(context, event.order_id, "order-payment-failed")
+    _write(context, event.order_id, "order-payment-failed", unless=lambda order: order.payment_status != "failed")
 
 
 @job("orders.mail_cancelled")
 def mail_cancelled(context: JobContext, event: OrderCancelled) -> None:
-    _write(context, event.order_id, "order-cancelled", reason=event.reason)
+    # A late payment may have revived it.
+    _write(
+        context,
+        event.order_id,
+        "order-cancelled",
+        unless=lambda order: order.status != "cancelled",
+        reason=event.reason,
+    )
 
 
 @job("orders.mail_fulfilled")
@@ -95,10 +104,18 @@ def includeme(config: Configurator) -> None:
             config.add_durable_subscriber(event, kind)
 
 
-def _write(context: JobContext, order_id: UUID, template: str, **more: Any) -> None:
-    """Have the order's customer written to, if the shop knows an address."""
-    order = context.session.get(Order, order_id)
-    if order is None or order.customer is None or order.customer["email"] == NOBODY["email"]:
+def _write(
+    context: JobContext,
+    order_id: UUID,
+    template: str,
+    *,
+    unless: Callable[[Order], bool] = lambda order: False,
+    **more: Any,
+) -> None:
+    """Have the order's customer written to, if the shop knows an address, and it is still true."""
+    # Locked, against whoever is leaving: what they had in the outbox is forgotten with them.
+    order = context.session.get(Order, order_id, with_for_update={"read": True, "of": Order}, populate_existing=True)
+    if order is None or order.customer is None or order.customer["email"] == NOBODY["email"] or unless(order):
         return
     queue_mail(
         context.session,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict
 from commerce_core.carts.service import discard_cart, lock_cart
+from commerce_core.mail.service import forget_mails_to
 from commerce_core.orders.models import Fulfillment, Order
 from commerce_core.webhooks.service import forget_orders
 
@@ -43,6 +44,8 @@ def forget_customer(session: Session, owner: str, *, now: datetime) -> None:
     ).all()
     if waiting := _under_way(session, owner):
         raise OrdersUnderWay(order_numbers=list(waiting[:_MOST_NAMED]))
+    for address in {order.customer["email"] for order in orders if order.customer is not None}:
+        forget_mails_to(session, address)
     for order in orders:
         order.customer = None if order.customer is None else dict(NOBODY)
         order.shipping_address = _reduced(order.shipping_address)

@@ -9,10 +9,11 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
-from support.till import CUSTOMER, Till
+from support.till import ADDRESS, CUSTOMER, Till
 
 from commerce_core.database import transaction
-from commerce_core.events import OrderPaid, emit
+from commerce_core.events import OrderCancelled, OrderPaid, emit
+from commerce_core.orders.privacy import forget_customer
 from commerce_core.settings import CoreSettings, SettingsError
 from commerce_core.testing import ReceivedMail, SignedIn, StoppedClock, make_settings
 
@@ -86,6 +87,41 @@ def test_a_payment_that_failed_and_an_order_that_lapsed(
     (lapsed,) = read()
     assert lapsed.template == "order-cancelled"
     assert "not paid in time" in lapsed.letter.text
+
+
+def test_what_is_not_true_any_more_is_not_written(
+    till: Till, make_variant: MakeVariant, engine: Engine, clock: StoppedClock, read: Read
+) -> None:
+    order = till.order({make_variant(): 1})
+    till.pay(order, status="failed")
+    till.pay(order)
+    assert templates(read()) == ["order-paid", "order-placed"]
+    lapsed = till.order({make_variant(): 1})
+    read()
+    with transaction(engine) as session:
+        emit(session, OrderCancelled(order_id=UUID(lapsed["id"]), number=lapsed["number"], reason="expired"))
+    assert read() == []
+
+
+def test_an_order_that_costs_nothing_is_written_about_once(till: Till, make_variant: MakeVariant, read: Read) -> None:
+    till.order({make_variant(price_amount=0): 1})
+    (confirmed,) = read()
+    assert confirmed.template == "order-paid"
+    assert "There is nothing to pay." in confirmed.letter.text
+
+
+def test_who_leaves_is_written_to_no_more(
+    sign_in: Callable[..., SignedIn], make_variant: MakeVariant, clock: StoppedClock, read: Read
+) -> None:
+    user = sign_in()
+    body = {"variant_id": str(make_variant()), "quantity": 1}
+    user.client.post_json("/api/v1/cart/lines", body)
+    placed = user.client.post_json("/api/v1/orders", {"cart": True, "customer": CUSTOMER, "shipping_address": ADDRESS})
+    user.client.post_json(f"/api/v1/orders/{placed.json['id']}/cancel")
+    assert templates(read()) == ["order-cancelled", "order-placed"]
+    with transaction(user.client.app.registry.engine) as session:
+        forget_customer(session, f"user:{user.user_id}", now=clock.now())
+        assert session.scalar(text("SELECT count(*) FROM mail")) == 0
 
 
 def test_each_customer_reads_money_as_they_are_used_to(till: Till, make_variant: MakeVariant, read: Read) -> None:
