@@ -10,10 +10,10 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from commerce_core.accounts.schemas import EmailAddress
 from commerce_core.api.schemas import (
     INT64_MAX,
     NO_COUNTRY,
-    NO_EMAIL,
     NO_PHONE,
     CursorList,
     CursorQuery,
@@ -33,11 +33,6 @@ PaymentStatus = Literal["unpaid", "pending", "paid", "failed", "partially_refund
 FulfillmentStatus = Literal["unfulfilled", "partial", "fulfilled", "returned"]
 
 # Not made of Text: a pattern that comes after a validator is left out of the JSON schema.
-Email = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$"),
-    hint(NO_EMAIL),
-]
 Phone = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^[0-9+()./ -]+$"), hint(NO_PHONE)
 ]
@@ -45,7 +40,7 @@ Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), hint(NO_COUNT
 
 
 class Customer(Input):
-    email: Email = Field(examples=["ada@example.com"])
+    email: EmailAddress
     name: ShortText = Field(examples=["Ada Lovelace"])
     phone: Phone | None = Field(default=None, examples=["+44 20 7946 0958"])
 
@@ -100,7 +95,7 @@ class OrderIn(Input):
 
 class LookupIn(Input):
     number: Annotated[Text, Field(min_length=1, max_length=40)] = Field(examples=["K7QX2-M9T4R"])
-    email: Email = Field(examples=["ada@example.com"])
+    email: EmailAddress
 
 
 class OrderQuery(CursorQuery):
