@@ -16,7 +16,7 @@ from commerce_core.orders.models import (
     OrderLine,
 )
 from commerce_core.payments.models import Payment, Refund, RefundLine, WebhookEvent
-from commerce_core.stock.models import Hold, StockLevel, StockMovement
+from commerce_core.stock.models import Hold, StockLevel, StockMovement, StockSignal
 from commerce_core.webhooks.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Registration",
     "StockLevel",
     "StockMovement",
+    "StockSignal",
     "User",
     "Variant",
     "Verification",

@@ -32,6 +32,7 @@ class StockChanged(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _StockSignal(Event):
+    logger: ClassVar[str] = "commerce.stock"
     variant_id: UUID
     product_id: UUID
     sku: str
@@ -48,7 +49,6 @@ class StockLow(_StockSignal):
     """
 
     topic: ClassVar[str] = "stock.low"
-    logger: ClassVar[str] = "commerce.stock"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,6 @@ class StockOut(_StockSignal):
     """No unit of a variant is left. Seen like StockLow."""
 
     topic: ClassVar[str] = "stock.out"
-    logger: ClassVar[str] = "commerce.stock"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +63,6 @@ class StockBack(_StockSignal):
     """There are units again of a variant that was out. Seen like StockLow."""
 
     topic: ClassVar[str] = "stock.back"
-    logger: ClassVar[str] = "commerce.stock"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,56 +94,48 @@ class ProductChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderPlaced(Event):
-    """An order was placed. It is still to be paid, unless it costs nothing. `total` in minor units of `currency`."""
-
-    topic: ClassVar[str] = "order.placed"
+class _OfOrder(Event):
     logger: ClassVar[str] = "commerce.order"
     order_id: UUID
     number: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderPlaced(_OfOrder):
+    """An order was placed. It is still to be paid, unless it costs nothing. `total` in minor units of `currency`."""
+
+    topic: ClassVar[str] = "order.placed"
     total: int
     currency: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderPaid(Event):
+class OrderPaid(_OfOrder):
     """The whole order was paid, and its stock is sold. Also of an order that had lapsed and could be revived."""
 
     topic: ClassVar[str] = "order.paid"
-    logger: ClassVar[str] = "commerce.order"
-    order_id: UUID
-    number: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderPaymentFailed(Event):
+class OrderPaymentFailed(_OfOrder):
     """A payment did not go through. The order stays open until it lapses."""
 
     topic: ClassVar[str] = "order.payment_failed"
-    logger: ClassVar[str] = "commerce.order"
-    order_id: UUID
-    number: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderCancelled(Event):
+class OrderCancelled(_OfOrder):
     """`reason` is `cancelled` or `expired`."""
 
     topic: ClassVar[str] = "order.cancelled"
-    logger: ClassVar[str] = "commerce.order"
-    order_id: UUID
-    number: str
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderFulfilled(Event):
+class OrderFulfilled(_OfOrder):
     """Units of an order have been shipped. `notify` says whether the customer is to be told."""
 
     topic: ClassVar[str] = "order.fulfilled"
-    logger: ClassVar[str] = "commerce.order"
-    order_id: UUID
-    number: str
     fulfillment_id: UUID
     carrier: str | None
     tracking_number: str | None
@@ -153,73 +143,56 @@ class OrderFulfilled(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderCompleted(Event):
+class OrderCompleted(_OfOrder):
     """Nothing of a paid order is left to be shipped. `is_returned`: all that was shipped has come back."""
 
     topic: ClassVar[str] = "order.completed"
-    logger: ClassVar[str] = "commerce.order"
-    order_id: UUID
-    number: str
     is_returned: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FulfillmentCancelled(Event):
+class FulfillmentCancelled(_OfOrder):
     """Shipping these units was a mistake: they are still to be sent."""
 
     topic: ClassVar[str] = "order.fulfillment_cancelled"
-    logger: ClassVar[str] = "commerce.order"
-    order_id: UUID
-    number: str
     fulfillment_id: UUID
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefundRequested(Event):
+class _OfRefund(Event):
+    logger: ClassVar[str] = "commerce.payment"
+    order_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundRequested(_OfRefund):
     """Staff, or a cancellation, have asked for a refund. Units that it takes back have been taken back."""
 
     topic: ClassVar[str] = "refund.requested"
-    logger: ClassVar[str] = "commerce.payment"
-    order_id: UUID
-    refund_id: UUID
-    amount: int
-    currency: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefundDue(Event):
+class RefundDue(_OfRefund):
     """Money must go back that should not have been taken: the order was gone, or had been paid before."""
 
     topic: ClassVar[str] = "refund.due"
-    logger: ClassVar[str] = "commerce.payment"
-    order_id: UUID
-    refund_id: UUID
-    amount: int
-    currency: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefundSucceeded(Event):
+class RefundSucceeded(_OfRefund):
     """The provider has given the money back."""
 
     topic: ClassVar[str] = "refund.succeeded"
-    logger: ClassVar[str] = "commerce.payment"
-    order_id: UUID
-    refund_id: UUID
-    amount: int
-    currency: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefundFailed(Event):
+class RefundFailed(_OfRefund):
     """The provider has not given the money back, and will not be asked again unless the staff say so."""
 
     topic: ClassVar[str] = "refund.failed"
-    logger: ClassVar[str] = "commerce.payment"
-    order_id: UUID
-    refund_id: UUID
-    amount: int
-    currency: str
     error: str
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import Engine, event, select, text
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
+import commerce_core.models
 from commerce_core import migrations
 from commerce_core.accounts.tokens import issue_token
 from commerce_core.accounts.users import create_user
@@ -208,6 +209,7 @@ END $$
 
 def empty_database(engine: Engine) -> None:
     """Delete every row, the ledger's too."""
+    assert commerce_core.models  # all of them
     tables = ",".join(table.name for table in Base.metadata.sorted_tables)
     with engine.begin() as connection:
         connection.execute(text(_EMPTY.replace("{tables}", f"{{{tables}}}")))
