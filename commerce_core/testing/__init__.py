@@ -42,6 +42,7 @@ from commerce_core.jobs.runner import run_due
 from commerce_core.mail.models import Mail
 from commerce_core.mail.templates import Letter, Templates
 from commerce_core.plugins.calls import attach as attach_plugins
+from commerce_core.plugins.loading import owners_declared
 from commerce_core.pricing.core_rules import CATALOGUE_PRICE
 from commerce_core.pricing.rules import Pricing
 from commerce_core.settings import CoreSettings, parse_settings
@@ -173,9 +174,19 @@ def _session_engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def _upgraded() -> set[str]:
+    """The plugins whose tables the database of all tests has."""
+    return set()
+
+
 @pytest.fixture
-def engine(_session_engine: Engine) -> Iterator[Engine]:
-    """The database, which is emptied afterwards, and so is the Redis if there is one."""
+def engine(_session_engine: Engine, settings: CoreSettings, _upgraded: set[str]) -> Iterator[Engine]:
+    """The database, with the tables of the plugins under test. Afterwards it is emptied, and so is a Redis."""
+    plugins = set(settings.commerce.plugins)
+    if not plugins <= _upgraded:
+        migrations.upgrade(_session_engine, owners_declared(settings))
+        _upgraded |= plugins
     yield _session_engine
     empty_database(_session_engine)
     if "redis.url" in DEFAULTS:
