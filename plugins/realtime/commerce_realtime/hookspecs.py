@@ -1,0 +1,3 @@
+"""What other plugins may add to realtime."""
+
+from __future__ import annotations
