@@ -25,7 +25,7 @@ test: $(INSTALLED)  ## Run the tests (ARGS="tests/stock -k hold")
 check: $(INSTALLED)  ## Check format, style, types and import contracts
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m mypy commerce_core $(wildcard plugins/*/commerce_*)
+	$(BIN)/python -m mypy commerce_core $(filter-out %.egg-info,$(wildcard plugins/*/commerce_*))
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)  ## Measure throughput; see benchmarks/README.md

@@ -161,7 +161,11 @@ class PluginGroup(click.Group):
     """The commands of a plugin. One that is called like the plugin is what is run when none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if self.name in self.commands and not (args and args[0] in {*self.commands, *ctx.help_option_names}):
+        if (
+            self.name is not None
+            and self.name in self.commands
+            and not (args and args[0] in {*self.commands, *ctx.help_option_names})
+        ):
             args = [self.name, *args]
         return super().parse_args(ctx, args)
 
