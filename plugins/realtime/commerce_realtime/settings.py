@@ -74,6 +74,7 @@ class Settings(Section):
 
     # --- The bus, and the end ---
     bus: str = Field(default="commerce_realtime", pattern=r"^[a-z][a-z0-9_]{0,50}$", description="Its channel's name.")
+    lease_seconds: float = Field(default=15.0, gt=0, description="A process that is silent so long is gone.")
     bus_lost_seconds: float = Field(default=10.0, gt=0, description="Then /up says so.")
     drain_seconds: float = Field(default=10.0, ge=0, description="Over which clients are sent away at the end.")
 
