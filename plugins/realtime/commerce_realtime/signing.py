@@ -27,9 +27,7 @@ def user_auth(app: App, socket_id: str, user_data: str) -> str:
 
 def is_same(given: object, wanted: str) -> bool:
     """Whether what a client has sent is exactly what was wanted."""
-    if not isinstance(given, str):
-        return False
-    return hmac.compare_digest(given.encode(errors="surrogatepass"), wanted.encode())
+    return isinstance(given, str) and hmac.compare_digest(given.encode(), wanted.encode())
 
 
 def request_signature(app: App, method: str, path: str, query: Iterable[tuple[str, str]]) -> str:
