@@ -292,6 +292,15 @@ def frame(data: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = True) -> byt
     return Frame(opcode, data, fin).serialize(mask=True)
 
 
+def until(raw: socket.socket, wanted: bytes) -> None:
+    """Read until this has come."""
+    found = b""
+    while wanted not in found:
+        data = raw.recv(65_536)
+        assert data, "the server has closed the socket"
+        found = found[-len(wanted) :] + data
+
+
 def all_of(raw: socket.socket) -> bytes:
     """Everything that comes until the server closes the socket."""
     found = b""
