@@ -58,7 +58,7 @@ class ChannelRule:
 
     def __post_init__(self) -> None:
         parts = re.split(r"\{([a-z_]+)\}", self.pattern)
-        literal = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>[^.]+)" for number, part in enumerate(parts)]
+        literal = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>[^.\\s]+)" for number, part in enumerate(parts)]
         object.__setattr__(self, "_compiled", re.compile("".join(literal)))
 
     def parts_of(self, name: str) -> dict[str, str] | None:

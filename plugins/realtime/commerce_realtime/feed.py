@@ -272,7 +272,7 @@ class Feed:
             raise
         for variant_id, change in unknown.items():
             self._unknown_was_read(variant_id, change, of_variants)
-        changed = self._take_in([*of_variants, *of_products, *first])
+        changed = self._take_in(names, [*of_variants, *of_products, *first])
         for name in names:
             has_changed = self._was_read(name, of_variants, of_products, first) or name in changed
             self._send_snapshot(name, waiting[name], for_all=bool(for_all[name]) or has_changed)
@@ -297,16 +297,20 @@ class Feed:
             self._is_complete = most > 0 and len(first) <= most
         return of_variants, of_products, first if self._is_complete else []
 
-    def _take_in(self, levels: Iterable[Level]) -> set[str]:
-        """Make what was read what is known; the channels to which something other than a movement has happened."""
+    def _take_in(self, names: Collection[str], levels: Iterable[Level]) -> set[str]:
+        """Make what was read what is known; the channels to which something other than a movement has happened.
+
+        Those that show a variant anew are among them, as far as they are being read.
+        """
         changed: set[str] = set()
+        shown: set[str] = set()
         for read in levels:
             known = self._levels.get(read.variant_id)
             if known is None:
                 # Nothing of it was told yet: what a snapshot shows is what the next event comes after.
                 read.told = read.quantity
                 self._levels[read.variant_id] = read
-                changed.update(read.channels)
+                shown.update(read.channels)
                 continue
             if known.facts() != read.facts():
                 known.product_id, known.sku, known.policy, known.allow_backorder, known.threshold = (
@@ -315,6 +319,11 @@ class Feed:
                 changed.update(known.channels)
             if read.version > known.version:
                 self.hear([[read.variant_id, read.reason, read.on_hand, read.reserved, read.version, read.at]])
+        changed |= shown.intersection(names)
+        for name in changed:
+            self._snapshots.pop(name, None)
+            if name not in names:
+                self._mark_stale(name, for_all=True)
         return changed
 
     def _unknown_was_read(self, variant_id: str, change: Change, levels: Iterable[Level]) -> None:

@@ -16,14 +16,16 @@ INVENTORY = "inventory"
 OF_PRODUCT = "inventory.product."
 OF_VARIANT = "inventory.variant."
 
-# What nobody may see in the shop is not shown here, either. The ledger has no gaps: the line before the last says what
-# there was before the last change.
+# What nobody may see in the shop is not shown here, either. The ledger has no gaps: its last line says what has
+# happened, and the one before what there was before.
 _LEVELS = f"""
 SELECT variant.id AS variant_id, product.id AS product_id, sku, on_hand, reserved, stock_level.version, policy,
-       allow_backorder, low_stock_threshold, before.on_hand_after - before.reserved_after AS available_before
+       allow_backorder, low_stock_threshold, last.kind AS reason,
+       before.on_hand_after - before.reserved_after AS available_before
 FROM variant
 JOIN stock_level ON stock_level.variant_id = variant.id
 JOIN (SELECT id FROM product WHERE {VISIBLE}) AS product ON product.id = variant.product_id
+LEFT JOIN stock_movement AS last ON last.variant_id = variant.id AND last.version = stock_level.version
 LEFT JOIN stock_movement AS before
        ON before.variant_id = variant.id AND before.version = stock_level.version - 1
 WHERE variant.deleted_at IS NULL AND
@@ -125,7 +127,7 @@ def _level_of(row: Any, now: datetime) -> Level:
         on_hand=row.on_hand,
         reserved=row.reserved,
         version=row.version,
-        reason="resync",
+        reason=row.reason or "resync",
         at=moment(now),
         told=None,
     )
