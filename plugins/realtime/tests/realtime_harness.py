@@ -180,7 +180,15 @@ class Client:
         address = f"ws://127.0.0.1:{port}{prefix}/app/{key}?{query}"
         self._open = ExitStack()
         self.socket = self._open.enter_context(
-            connect(address, compression=None, open_timeout=PATIENCE, close_timeout=PATIENCE, **options)
+            connect(
+                address,
+                compression=None,
+                open_timeout=PATIENCE,
+                close_timeout=PATIENCE,
+                ping_interval=None,
+                max_queue=None,
+                **options,
+            )
         )
         self.kept: list[dict[str, Any]] = []
 
