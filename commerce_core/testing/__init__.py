@@ -48,9 +48,10 @@ from commerce_core.pricing.rules import Pricing
 from commerce_core.settings import CoreSettings, parse_settings
 from commerce_core.stock.service import receive_stock
 from commerce_core.stock.verify import verify_stock
+from commerce_core.testing.databases import migrated_template, own_database_url, own_engine
 from commerce_core.testing.redis import redis_server, running_redis
 
-__all__ = ["redis_server"]  # a fixture, too
+__all__ = ["migrated_template", "own_database_url", "own_engine", "redis_server"]  # fixtures, too
 
 Result = TypeVar("Result")
 
