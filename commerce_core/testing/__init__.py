@@ -36,7 +36,7 @@ from commerce_core.catalog.service import add_variant, create_product
 from commerce_core.clock import Clock
 from commerce_core.database import Base, make_engine, transaction
 from commerce_core.embedded import embedded_postgres, resolve
-from commerce_core.events import ProductChanged, attach, emit
+from commerce_core.events import Event, ProductChanged, attach, emit, every_kind
 from commerce_core.jobs.feeder import Feeder
 from commerce_core.jobs.runner import run_due
 from commerce_core.mail.models import Mail
@@ -351,6 +351,15 @@ def run_jobs(application: Any) -> Callable[[], int]:
         return run_due(application.registry, application.registry.engine)
 
     return run
+
+
+@pytest.fixture
+def happened(application: Any) -> list[Event]:
+    """Every event that is committed from here on, in order, as subscribers of the application's are told."""
+    told: list[Event] = []
+    for kind in every_kind():
+        application.registry.bus.subscribe(kind, told.append)
+    return told
 
 
 @pytest.fixture

@@ -322,23 +322,23 @@ class SubscriberContract(_OfOnePlugin):
     """
 
     @pytest.fixture
-    def happened(self) -> Event:
+    def an_event(self) -> Event:
         """An event that the subscriber does something about."""
-        raise NotImplementedError("give a fixture `happened`")
+        raise NotImplementedError("give a fixture `an_event`")
 
     def effects(self, session: Session) -> Any:
         """Everything that the subscriber has done, to be compared."""
         raise NotImplementedError
 
     def test_an_event_told_twice_counts_once(
-        self, application: Any, engine: Engine, happened: Event, run_jobs: Callable[[], int]
+        self, application: Any, engine: Engine, an_event: Event, run_jobs: Callable[[], int]
     ) -> None:
         seen = []
         with Session(engine) as session:
             before = self.effects(session)
         for _ in range(2):
             with transaction(engine) as session:
-                emit(session, happened)
+                emit(session, an_event)
             run_jobs()
             with Session(engine) as session:
                 seen.append(self.effects(session))
@@ -346,11 +346,11 @@ class SubscriberContract(_OfOnePlugin):
         assert seen[1] == seen[0], "the event counted twice"
 
     def test_a_transaction_that_rolled_back_tells_nothing(
-        self, application: Any, engine: Engine, happened: Event, run_jobs: Callable[[], int]
+        self, application: Any, engine: Engine, an_event: Event, run_jobs: Callable[[], int]
     ) -> None:
         with Session(engine) as session:
             before = self.effects(session)
-            emit(session, happened)
+            emit(session, an_event)
             session.rollback()
         run_jobs()
         with Session(engine) as session:

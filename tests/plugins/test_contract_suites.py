@@ -77,7 +77,7 @@ class TestThanks(SubscriberContract):
         return self.settings_of_shop(database_url, ["thanks"])
 
     @pytest.fixture
-    def happened(self) -> Event:
+    def an_event(self) -> Event:
         return OrderPaid(order_id=uuid4(), number="R1")
 
     def effects(self, session: Session) -> Any:
@@ -90,10 +90,10 @@ class TestThanksTwice(TestThanks):
     twice = True
 
     def test_an_event_told_twice_counts_once(
-        self, application: Any, engine: Engine, happened: Event, run_jobs: Callable[[], int]
+        self, application: Any, engine: Engine, an_event: Event, run_jobs: Callable[[], int]
     ) -> None:
         with pytest.raises(AssertionError, match="counted twice"):
-            super().test_an_event_told_twice_counts_once(application, engine, happened, run_jobs)
+            super().test_an_event_told_twice_counts_once(application, engine, an_event, run_jobs)
 
 
 CHATTY = """
