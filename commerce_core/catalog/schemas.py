@@ -101,12 +101,14 @@ class CategoryOut(CategoryRef):
 
     description: str
     children: list[CategoryOut]
+    extensions: dict[str, Any] = extensions_of("category")
 
 
 class BrandOut(Output):
     id: UUID
     slug: str = Field(examples=["kestrel"])
     name: str = Field(examples=["Kestrel"])
+    extensions: dict[str, Any] = extensions_of("brand")
 
 
 class StockOut(Output):
@@ -229,6 +231,7 @@ def present_categories(categories: Sequence[Category]) -> list[dict[str, Any]]:
                 "name": category.name,
                 "description": category.description,
                 "children": below[category.id],
+                "extensions": {},
             }
         )
     return below[None]
@@ -236,7 +239,7 @@ def present_categories(categories: Sequence[Category]) -> list[dict[str, Any]]:
 
 def present_brand(brand: Brand) -> dict[str, Any]:
     """A BrandOut."""
-    return {"id": brand.id, "slug": brand.slug, "name": brand.name}
+    return {"id": brand.id, "slug": brand.slug, "name": brand.name, "extensions": {}}
 
 
 def discount_percentage(price: int, compare_at: int | None) -> int | None:

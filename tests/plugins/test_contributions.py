@@ -16,6 +16,7 @@ from support.problems import assert_problem
 from webtest import TestApp
 
 from commerce_core.application import make_configurator, without_database
+from commerce_core.catalog.service import create_brand, create_category
 from commerce_core.database import transaction
 from commerce_core.events import ProductChanged, emit
 from commerce_core.mail.service import queue_mail
@@ -126,6 +127,25 @@ def test_fields_are_in_all_resources_and_what_is_left_out_is_null(
     order = place_order()
     shown = staff.get(f"{API}/admin/orders/{order['id']}").json
     assert shown["extensions"] == order["extensions"] == {"loyalty": {"points": 199}}
+
+
+@loyalty
+def test_categories_brands_and_users_have_fields_too(
+    client: TestApp, staff: TestApp, sign_in: Callable[..., SignedIn], engine: Engine
+) -> None:
+    with transaction(engine) as session:
+        parent = create_category(session, slug="outdoor", name="Outdoor")
+        create_category(session, slug="tents", name="Tents", parent=parent)
+        create_brand(session, slug="kestrel", name="Kestrel")
+    same_for_all, staff_s = {"loyalty": {"asked_by": None}}, {"loyalty": {"asked_by": "staff"}}
+    [category] = staff.get(f"{API}/categories").json["data"]
+    assert [category["extensions"], category["children"][0]["extensions"]] == [same_for_all, same_for_all]
+    assert staff.get(f"{API}/categories/tents").json["extensions"] == same_for_all
+    assert [brand["extensions"] for brand in client.get(f"{API}/brands").json["data"]] == [same_for_all]
+    customer = sign_in("customer")
+    assert customer.client.get(f"{API}/auth/me").json["extensions"] == {"loyalty": {"asked_by": "customer"}}
+    assert staff.get(f"{API}/admin/users/{customer.user_id}").json["extensions"] == staff_s
+    assert {user["extensions"] == staff_s for user in staff.get(f"{API}/admin/users").json["data"]} == {True}
 
 
 @loyalty
