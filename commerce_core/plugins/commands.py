@@ -114,8 +114,37 @@ def show_config(name: str) -> None:
 @plugins.command()
 @click.argument("name")
 @config_argument
+def blockers(name: str, config: str) -> None:
+    """Say what an enabled plugin has still open: settle it before you take the plugin out. Exit 1 if there is any."""
+    from commerce_core.settings import load_settings
+
+    if name not in load_settings(config).commerce.plugins:
+        raise click.ClickException(f"{name} is not enabled in {config}.")
+    found = _blockers(name, config)
+    if found:
+        raise click.ClickException("\n  ".join([f"{name} cannot go yet:", *found]))
+    click.echo(f"Nothing of {name} is open.")
+
+
+def _blockers(name: str, config: str) -> list[str]:
+    from sqlalchemy.orm import Session
+
+    from commerce_core.cli.shop import open_shop
+    from commerce_core.plugins.context import Context
+
+    with open_shop(config) as shop, Session(shop.engine) as session:
+        host: PluginHost = shop.registry.plugins
+        found = host.hook("commerce_disable_blockers").collect(Context(host, session=session))
+        return [reason for implementation, reason in found if implementation.plugin == name]
+
+
+@plugins.command()
+@click.argument("name")
+@config_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--by-name", is_flag=True, help="Do not run the plugin's own migrations backwards.")
+@click.option(
+    "--by-name", is_flag=True, help="Do not load the plugin, nor run its migrations backwards."
+)
 def purge(name: str, config: str, yes: bool, by_name: bool) -> None:
     """Drop all of a plugin's tables, for good. Works without its code, too."""
     from commerce_core import migrations
@@ -132,6 +161,8 @@ def purge(name: str, config: str, yes: bool, by_name: bool) -> None:
             click.echo(f"  {size}")
         if name in owners:
             click.echo("It is still enabled: processes that run now will miss their tables.")
+            for reason in [] if by_name else _blockers(name, config):
+                click.echo(f"Still open: {reason}")
         if not yes:
             click.confirm("Drop all of it?", abort=True)
         migrations.purge(database.engine, name, None if by_name else owners.get(name), report=click.echo)

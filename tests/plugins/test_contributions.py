@@ -11,12 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, select
 from support.problems import assert_problem
 from webtest import TestApp
 
 from commerce_core.application import make_configurator, without_database
 from commerce_core.catalog.service import create_brand, create_category
+from commerce_core.cli.main import main
 from commerce_core.database import transaction
 from commerce_core.events import ProductChanged, emit
 from commerce_core.mail.service import queue_mail
@@ -343,6 +345,20 @@ def test_two_shops_in_one_process_have_each_their_own_plugins() -> None:
 # --- Commands ---
 
 
+@loyalty
+def test_what_is_open_is_asked_before_a_plugin_goes(
+    place_order: Callable[..., Any], database_url: str, tmp_path: Path
+) -> None:
+    place_order()
+    ini = tmp_path / "shop.ini"
+    text = "[app:main]\nuse = egg:commerce-core\ncommerce.environment = development\ncommerce.plugins = loyalty\n"
+    ini.write_text(f"{text}sqlalchemy.url = {database_url.replace('%', '%%')}\n")
+    asked = CliRunner().invoke(main, ["plugins", "blockers", "loyalty", str(ini)])
+    assert (asked.exit_code, asked.output) == (1, "Error: loyalty cannot go yet:\n  1 orders have no points yet.\n")
+    unknown = CliRunner().invoke(main, ["plugins", "blockers", "giftcards", str(ini)])
+    assert f"giftcards is not enabled in {ini}" in unknown.output
+
+
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "commerce_core.cli", *arguments],
@@ -367,6 +383,7 @@ def test_commands_about_plugins_and_of_plugins(tmp_path: Path, database_url: str
     assert (doctor.returncode, doctor.stdout.splitlines()[0]) == (0, "loyalty (samples 1.0)")
     assert doctor.stdout.endswith("1 plugin enabled, and sound.\n")
     assert "loyalty.units_per_point = 25" in run("settings", "show", str(ini), cwd=tmp_path).stdout
+    assert run("plugins", "blockers", "loyalty", str(ini), cwd=tmp_path).stdout == "Nothing of loyalty is open.\n"
     config = run("plugins", "config", "loyalty", cwd=tmp_path).stdout
     assert "# Minor units that earn one point.\n# loyalty.units_per_point = 100\n" in config
     assert "did you mean loyalty?" in run("plugins", "config", "loyality", cwd=tmp_path).stderr
