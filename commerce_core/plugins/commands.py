@@ -142,9 +142,7 @@ def _blockers(name: str, config: str) -> list[str]:
 @click.argument("name")
 @config_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--by-name", is_flag=True, help="Do not load the plugin, nor run its migrations backwards."
-)
+@click.option("--by-name", is_flag=True, help="Do not load the plugin, nor run its migrations backwards.")
 def purge(name: str, config: str, yes: bool, by_name: bool) -> None:
     """Drop all of a plugin's tables, for good. Works without its code, too."""
     from commerce_core import migrations
