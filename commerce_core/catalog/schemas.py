@@ -104,10 +104,13 @@ class CategoryOut(CategoryRef):
     extensions: dict[str, Any] = extensions_of("category")
 
 
-class BrandOut(Output):
+class BrandRef(Output):
     id: UUID
     slug: str = Field(examples=["kestrel"])
     name: str = Field(examples=["Kestrel"])
+
+
+class BrandOut(BrandRef):
     extensions: dict[str, Any] = extensions_of("brand")
 
 
@@ -154,7 +157,7 @@ class ProductOut(Output):
     currency: str = Field(description="ISO 4217 code.", examples=["USD"])
     available: int | None = Field(description="Units of all variants; null when one of them is not tracked.")
     category: CategoryRef | None
-    brand: BrandOut | None
+    brand: BrandRef | None
     images: list[Image]
     attributes: dict[str, Any] = Field(examples=[{"material": "cotton"}])
     variant_count: int

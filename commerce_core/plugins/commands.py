@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,36 @@ def _describe(host: PluginHost, candidate: Candidate) -> None:
     for what, found in facts.items():
         if found:
             click.echo(f"  {what}: {found}")
+
+
+@plugins.command("new")
+@click.argument("name")
+@click.option("--with", "parts", default="", help="What it should have, as models,route,field; `all` for everything.")
+@click.option(
+    "--dir",
+    "folder",
+    default=".",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where to put its folder, commerce-NAME.",
+)
+def new(name: str, parts: str, folder: Path) -> None:
+    """Write a new plugin, with tests, to go on from."""
+    from commerce_core.plugins.scaffold import PARTS, ScaffoldRefused, with_needed, write_plugin
+
+    wanted = list(PARTS) if parts == "all" else [part for part in re.split(r"[,\s]+", parts) if part]
+    try:
+        written = write_plugin(name, wanted, folder)
+    except ScaffoldRefused as error:
+        raise click.ClickException(str(error)) from None
+    added = [part for part in with_needed(wanted) if part not in wanted]
+    root = folder / f"commerce-{name}"
+    click.echo(f"Wrote {len(written)} files into {root}{f', with {added[0]}, which others need' if added else ''}.")
+    click.echo(
+        f"Go on with:\n  cd {root}\n  python3 -m venv .venv\n  .venv/bin/pip install -e '.[dev]'\n  .venv/bin/pytest"
+    )
+    missing = [part for part in PARTS if part not in with_needed(wanted)]
+    if missing:
+        click.echo(f"There is also, for --with: {', '.join(missing)}.")
 
 
 @plugins.command("config")
