@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from mako.lookup import TemplateLookup
 
-from commerce_core import __version__
 from commerce_core.plugins.declaration import NAME
 from commerce_core.plugins.loading import clash_of
 
@@ -95,6 +95,7 @@ def write_plugin(name: str, parts: Iterable[str], folder: Path) -> list[Path]:
     has_settings = not set(chosen).isdisjoint(_WITH_SETTINGS)
     wanted = [*_ALWAYS, *(["package/settings.py"] if has_settings else [])]
     wanted += [file for part in chosen for file in PARTS[part].files]
+    ours = version("commerce-core")
     lookup = TemplateLookup([str(_TEMPLATES)], strict_undefined=True)
     values = {
         "name": name,
@@ -102,8 +103,8 @@ def write_plugin(name: str, parts: Iterable[str], folder: Path) -> list[Path]:
         "parts": set(chosen),
         "about": {part: PARTS[part].about for part in chosen},
         "has_settings": has_settings,
-        "version": __version__,
-        "next_major": int(__version__.partition(".")[0]) + 1,
+        "version": ours,
+        "next_major": int(ours.partition(".")[0]) + 1,
     }
     texts = {_place(file, name): lookup.get_template(f"{file}.mako").render_unicode(**values) for file in wanted}
     written = []
