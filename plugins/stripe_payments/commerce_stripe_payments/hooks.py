@@ -1,0 +1,3 @@
+"""What the plugin brings to a shop."""
+
+from __future__ import annotations
