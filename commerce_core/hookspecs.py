@@ -59,8 +59,9 @@ def commerce_includeme(config: Configurator, settings: Any) -> None:
     Returns: nothing.
     May: `config.add_route("loyalty_points", "/points")`, which is at `/api/v1/loyalty/points`;
     `config.add_root_route(name, pattern)`, which is where it says; `config.scan(".views")`, with views that use
-    `api_view`: they are in the API's reference by themselves. Views of the core's routes may be replaced; its routes,
-    and anything of another plugin's, not.
+    `api_view`: they are in the API's reference by themselves; `config.add_autocommit_request(method, path)`, for an
+    address whose view commits by itself, since it has to ask others in between. Views of the core's routes may be
+    replaced; its routes, and anything of another plugin's, not.
     Since: 0.1
     """
 
