@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stripe
-from stripe._requestor_options import BaseAddresses
+from stripe._base_address import BaseAddresses
 
 from commerce_stripe_payments.settings import Settings
 

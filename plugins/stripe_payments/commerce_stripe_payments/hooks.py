@@ -1,3 +1,56 @@
 """What the plugin brings to a shop."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
+
+from commerce_core.events import JobDied
+from commerce_core.jobs.kinds import JobKind, Periodic
+from commerce_core.payments.provider import PaymentProvider
+from commerce_core.plugin import AdminResource, Subscriber, hookimpl
+from commerce_stripe_payments.connection import Connection
+from commerce_stripe_payments.provider import StripeProvider
+from commerce_stripe_payments.settings import Settings
+from commerce_stripe_payments.webhooks.handlers import all_handlers
+from commerce_stripe_payments.webhooks.processing import bury_event, process_event, prune_events, sweep_events
+
+
+@hookimpl
+def commerce_register_payment_providers(settings: Settings) -> Iterable[PaymentProvider]:
+    return [StripeProvider(Connection(settings))]
+
+
+@hookimpl
+def commerce_includeme(config: Configurator, settings: Settings) -> None:
+    registry = config.registry
+    if settings.is_demo and registry.settings_object.commerce.environment == "production":
+        raise ConfigurationError("set stripe.secret_key and stripe.publishable_key: without them no money is collected")
+    connection: Connection = registry.payment_providers["stripe"].stripe
+    connection.attach(registry)
+    connection.handlers = all_handlers()
+    registry.stripe = connection
+    config.include("commerce_stripe_payments.webhooks")
+
+
+@hookimpl
+def commerce_register_jobs() -> Iterable[JobKind | Periodic]:
+    return [
+        process_event,
+        Periodic(sweep_events, timedelta(minutes=1)),
+        Periodic(prune_events, timedelta(days=1)),
+    ]
+
+
+@hookimpl
+def commerce_register_subscribers() -> Iterable[Subscriber]:
+    return [Subscriber(JobDied, bury_event)]
+
+
+@hookimpl
+def commerce_register_admin_resources() -> Iterable[AdminResource]:
+    path = "/api/v1/admin/stripe/events"
+    return [AdminResource(name="events", title="Stripe's events", path=path, permission="order:read-all")]
