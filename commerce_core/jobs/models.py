@@ -49,6 +49,13 @@ class Job(Base):
         # The same thing is not wanted twice while it waits; and of one lane, one job runs at a time.
         Index("uq_job_unique_key", "unique_key", unique=True, postgresql_where=text("state = 'waiting'")),
         Index("uq_job_lane", "lane", unique=True, postgresql_where=text("state = 'running'")),
+        Index(
+            "ix_job_lane_next",
+            "lane",
+            text("priority DESC"),
+            "id",
+            postgresql_where=text("state = 'waiting' AND waits_for IS NULL AND lane IS NOT NULL"),
+        ),
         Index("ix_job_rate", "rate_key", "started_at", postgresql_where=text("rate_key IS NOT NULL")),
         {"postgresql_with": {"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"}},
     )

@@ -26,7 +26,8 @@ PUT_OFF = text("""
 UPDATE job SET run_at = :run_at, carried_at = NULL WHERE id = :id AND state = 'waiting'
 """)
 
-# The job is done; what waited for it may run. A batch counts it.
+# The job is done; what waited for it may run. A batch counts it. LATERAL, because a plan that begins with the jobs that
+# wait reads the whole backlog at the end of every one.
 FINISH = text("""
 WITH ended AS (
     UPDATE job SET state = 'done', worker = NULL, finished_at = :now, error = NULL, traceback = NULL
@@ -36,9 +37,12 @@ WITH ended AS (
     UPDATE job SET waits_for = NULL FROM ended WHERE waits_for = ended.id AND state = 'waiting'
     RETURNING job.id, job.queue, job.priority, job.run_at
 ), next_in_lane AS (
-    SELECT job.id, job.queue, job.priority, job.run_at FROM job, ended
-    WHERE ended.lane IS NOT NULL AND job.lane = ended.lane AND job.state = 'waiting' AND job.waits_for IS NULL
-    ORDER BY job.priority DESC, job.id LIMIT 1
+    SELECT next.* FROM ended, LATERAL (
+        SELECT id, queue, priority, run_at FROM job
+        WHERE lane = ended.lane AND state = 'waiting' AND waits_for IS NULL
+        ORDER BY priority DESC, id LIMIT 1
+    ) AS next
+    WHERE ended.lane IS NOT NULL
 )
 SELECT batch_id, array(
     SELECT json_build_array(id, queue, priority)
