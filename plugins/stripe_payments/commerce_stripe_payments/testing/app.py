@@ -97,7 +97,8 @@ class Application:
     def _worked(self, asked: _Asked) -> Answer:
         """The answer, or a fault instead of it, before or after the work."""
         fault = asked.fault
-        if fault is not None and fault.when == "before" and fault.kind in ("error", "cut"):
+        if fault is not None and fault.when == "before" and fault.kind != "pause":
+            # It never gets as far as the keys.
             return self._hit(fault)
         if asked.key is None:
             answer = self._done(asked)
@@ -132,7 +133,7 @@ class Application:
 
     def _done(self, asked: _Asked) -> Answer:
         if asked.fault is not None and asked.fault.when == "before":
-            self._hit(asked.fault)
+            self._hit(asked.fault)  # a pause, with the key in use
         found, ids = find_route(asked.method, asked.path)
         params = _renamed(decode(asked.form), asked.version)
         if asked.is_public:

@@ -18,7 +18,7 @@ class Fault:
     - `error`: the answer is `status` with `code`; a status of the 500s has a body that is not JSON with `is_html`.
     - `hang`: no answer ever comes; the connection stays until `release`.
     - `cut`: the connection is cut.
-    - `pause`: it waits for `release`, and then goes on as if nothing had been.
+    - `pause`: it waits for `release`, its idempotency key in use, and then goes on as if nothing had been.
 
     `when` says whether the work is done first. The first `skip` requests are spared, `times` are hit after them.
     `reached` is set once the first one is so far: `fault.reached.wait()`.
