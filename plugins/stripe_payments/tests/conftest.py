@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from commerce_stripe_payments.models import StripeEvent
+from commerce_stripe_payments.testing import FakeStripe
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from stripe_signing import Sender
+
+from commerce_core.testing import StoppedClock
 
 
 @pytest.fixture
@@ -24,3 +27,10 @@ def events(engine: Engine) -> Callable[[], Sequence[StripeEvent]]:
             return session.scalars(select(StripeEvent).order_by(StripeEvent.id)).all()
 
     return read
+
+
+@pytest.fixture
+def fake(clock: StoppedClock) -> Iterator[FakeStripe]:
+    """A Stripe that goes by the test's clock, and sends webhooks only when it is told to."""
+    with FakeStripe(now=clock.now, sends_webhooks=False) as stripe:
+        yield stripe

@@ -1,0 +1,13 @@
+"""The endpoints, one module for each kind of object. To import it is to have them all in the router."""
+
+from commerce_stripe_payments.testing.api import (  # noqa: F401
+    account,
+    charges,
+    customers,
+    disputes,
+    events,
+    payment_intents,
+    payment_methods,
+    refunds,
+    setup_intents,
+)
