@@ -61,11 +61,20 @@ def stripe_decimals(currency: str) -> int:
     return 0 if code in ZERO_DECIMAL else 3 if code in THREE_DECIMAL else 2
 
 
+def _power(exponent: int) -> int:
+    return int(10**exponent)
+
+
+def _decimals(currency: str) -> int:
+    """How many decimals the core counts."""
+    return int(get_currency_precision(currency))
+
+
 def to_stripe(amount: int, currency: str) -> int:
     """Minor units of the core's as Stripe counts them. Raises AmountDoesNotFit where that is not exact."""
     code = currency.upper()
-    shift = stripe_decimals(code) - get_currency_precision(code)
-    scaled, rest = (amount * 10**shift, 0) if shift >= 0 else divmod(amount, 10**-shift)
+    shift = stripe_decimals(code) - _decimals(code)
+    scaled, rest = (amount * _power(shift), 0) if shift >= 0 else divmod(amount, _power(-shift))
     if rest or (code in THREE_DECIMAL and scaled % 10) or (code in WHOLE_IN_HUNDREDTHS and scaled % 100):
         raise AmountDoesNotFit(f"{amount} of {code} has more decimals than Stripe takes.")
     return scaled
@@ -74,10 +83,10 @@ def to_stripe(amount: int, currency: str) -> int:
 def from_stripe(amount: int, currency: str) -> int:
     """What Stripe says, in minor units of the core's. Raises AmountDoesNotFit where that is not exact."""
     code = currency.upper()
-    shift = get_currency_precision(code) - stripe_decimals(code)
+    shift = _decimals(code) - stripe_decimals(code)
     if shift >= 0:
-        return amount * 10**shift
-    whole, rest = divmod(amount, 10**-shift)
+        return amount * _power(shift)
+    whole, rest = divmod(amount, _power(-shift))
     if rest:
         raise AmountDoesNotFit(f"{amount} of {code} at Stripe is no whole amount here.")
     return whole

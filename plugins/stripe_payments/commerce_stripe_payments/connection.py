@@ -54,6 +54,7 @@ class Connection:
         self._registry: Any = None
         self._client: tuple[str | None, stripe.StripeClient] | None = None
         self._site: UUID | None = None
+        self._address: str | None = None
 
     def attach(self, registry: Any) -> None:
         """The shop that it is for."""
@@ -86,10 +87,21 @@ class Connection:
     @property
     def client(self) -> stripe.StripeClient:
         """The client of this process. In a demo, of wherever the fake listens now. Raises DemoAway."""
-        address = self._demo_address() if self.settings.is_demo and self.settings.api_base is None else None
+        address = self._address
+        if address is None and self.settings.is_demo and self.settings.api_base is None:
+            address = self._demo_address()
         if self._client is None or self._client[0] != address:
             self._client = (address, make_client(self.settings, api_base=address))
         return self._client[1]
+
+    def call_at(self, address: str) -> None:
+        """Call Stripe somewhere else from now on: for tests."""
+        self._client = None
+        self._address = address
+
+    def forget(self) -> None:
+        """Be as new: for tests, whose database is emptied."""
+        self._client = self._site = self._address = None
 
     @property
     def site(self) -> UUID:

@@ -1,4 +1,4 @@
-"""What customers have saved to pay with: kept in step with Stripe, who tells of cards that are replaced or taken off."""
+"""What customers have saved to pay with, kept in step with Stripe, who tells of cards that are replaced or removed."""
 
 from __future__ import annotations
 

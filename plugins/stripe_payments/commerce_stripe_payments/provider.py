@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from stripe import StripeError
 
 from commerce_core.payments.models import Payment
 from commerce_core.payments.provider import (
@@ -66,7 +67,7 @@ class StripeProvider:
         for attempt_id in attempts:
             try:
                 closing = calls.cancel(self.stripe, attempt_id, now=now)
-            except calls.stripe.StripeError as error:
+            except StripeError as error:
                 # The SDK's own hold what was sent and answered.
                 raise StillUnknown(say(error)) from None
             if closing.status != "closed":

@@ -80,7 +80,7 @@ def give_back(connection: Connection, request: RefundRequest) -> RefundResult:
 
 
 def _already_given_back(connection: Connection, request: RefundRequest) -> dict[str, Any] | None:
-    """The refund at Stripe that is this one: made by us, or else by somebody there, of this amount, and by nobody here."""
+    """The refund at Stripe that is this one: made by us, or of this amount by somebody there and by nobody here."""
     assert request.payment_reference is not None
     listed = fetch_refunds(connection.client, request.payment_reference)
     for refund in listed:

@@ -1,7 +1,7 @@
 """Collecting what orders cost: attempts, and what becomes of them.
 
-`attempts` are rows, committed before Stripe is asked; `calls` asks Stripe; `effects` is what Stripe's answers and events
-do to attempts, payments and orders. Lock order: the order, then its attempts.
+`attempts` are rows, committed before Stripe is asked; `calls` asks Stripe; `effects` is what Stripe's answers and
+events do to attempts, payments and orders. Lock order: the order, then its attempts.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def under_way(session: Session, order_id: UUID) -> Sequence[StripeAttempt]:
 
 
 def lease(session: Session, attempt_id: UUID, *, now: datetime) -> StripeAttempt | None:
-    """An attempt that Stripe is to be asked for now, kept from the sweep for a while; None if that is done. Locks it."""
+    """An attempt that Stripe is to be asked for now, kept from the sweep for a while. Locks it; None if it is done."""
     attempt = session.get(StripeAttempt, attempt_id, with_for_update=True, populate_existing=True)
     if attempt is None or attempt.state != "creating":
         return None

@@ -123,7 +123,8 @@ def _succeeded(
     currency = str(intent.get("currency")).upper()
     if (received, currency) != (attempt.amount, attempt.currency):
         attempt.error = f"{received} {currency} came, where {attempt.amount} {attempt.currency} were to be paid"
-        attempt.state = "succeeded"
+        # Not over: the order must not lapse before somebody has looked at it.
+        attempt.state = "processing"
         return Outcome("dead", attempt.error, order.id)
     attempt.state = "succeeded"
     attempt.error = attempt.decline_code = None

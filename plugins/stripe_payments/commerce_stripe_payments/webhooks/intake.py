@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 
 from commerce_core.database import transaction, uuid7
@@ -16,10 +15,8 @@ from commerce_stripe_payments.webhooks.reading import Told, read_event, read_thi
 from commerce_stripe_payments.webhooks.signatures import BadWebhook, verify
 
 _log = structlog.get_logger("commerce.stripe")
-# Dates before this version's are told once in a process.
+# Each other version is told once in a process.
 _versions_told: set[str] = set()
-# Committing without waiting for the disk would lose what Stripe believes to be delivered.
-_DURABLE = text("SET LOCAL synchronous_commit = on")
 
 
 def take(registry: Any, body: bytes, header: str | None, *, thin: bool = False) -> None:
@@ -48,7 +45,6 @@ def file_event(registry: Any, connection: Connection, told: Told, body: bytes, *
         _log.warning("events of another version", api_version=told.api_version, ours=connection.settings.api_version)
     with transaction(registry.engine) as session:
         session.info["bus"] = registry.bus
-        session.execute(_DURABLE)
         filed = session.scalar(
             insert(StripeEvent)
             .values(
