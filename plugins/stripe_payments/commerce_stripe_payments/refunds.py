@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,8 @@ from commerce_stripe_payments.webhooks.reading import Told, intent_of_charge
 
 _log = structlog.get_logger("commerce.stripe")
 REFUND = "commerce_refund"
+# Stripe forgets keys after a day; a refund that is asked for later would be another one.
+KEYS_LAST = timedelta(hours=20)
 # What may follow: only ever to the right. A refund that has failed never comes back to life.
 _RANK = {"pending": 0, "requires_action": 0, "succeeded": 1, "failed": 2, "canceled": 2}
 _FAILURES = {
@@ -52,6 +54,9 @@ def give_back(connection: Connection, request: RefundRequest) -> RefundResult:
         return RefundResult("failed", error="the payment has no intent at Stripe")
     if _is_disputed(connection, request.payment_reference):
         return RefundResult("failed", error="the payment is disputed: the bank has taken the money back already")
+    known = _known_refund(connection, request)
+    if known is not None:
+        return _result(known)
     parameters: Any = {
         "payment_intent": request.payment_reference,
         "amount": to_stripe(request.amount, request.currency),
@@ -79,15 +84,43 @@ def give_back(connection: Connection, request: RefundRequest) -> RefundResult:
     return _result(refund)
 
 
+def _known_refund(connection: Connection, request: RefundRequest) -> dict[str, Any] | None:
+    """What Stripe has made of this request before, if it may have forgotten the key. Raises StillUnknown."""
+    with Session(connection.engine) as session:
+        made = session.scalar(
+            select(StripeRefund.id).where(
+                StripeRefund.refund_id == request.id, StripeRefund.status.not_in(("failed", "canceled"))
+            )
+        )
+        since = session.scalar(select(Refund.created_at).where(Refund.id == request.id))
+    client = connection.client
+    try:
+        if made is not None:
+            return gone_as_none(lambda: client.v1.refunds.retrieve(made))
+        if since is None or connection.now() - since < KEYS_LAST or request.payment_reference is None:
+            return None
+        return next(
+            (
+                refund
+                for refund in fetch_refunds(client, request.payment_reference)
+                if _is_of(refund, request.id) and refund["status"] not in ("failed", "canceled")
+            ),
+            None,
+        )
+    except stripe.StripeError as error:
+        raise StillUnknown(say(error)) from None
+
+
+def _is_of(refund: dict[str, Any], refund_id: UUID) -> bool:
+    return (refund.get("metadata") or {}).get(REFUND) == str(refund_id)
+
+
 def _already_given_back(connection: Connection, request: RefundRequest) -> dict[str, Any] | None:
     """The refund at Stripe that is this one: made by us, or of this amount by somebody there and by nobody here."""
     assert request.payment_reference is not None
     listed = fetch_refunds(connection.client, request.payment_reference)
     for refund in listed:
-        if (refund.get("metadata") or {}).get(REFUND) == str(request.id) and refund["status"] not in (
-            "failed",
-            "canceled",
-        ):
+        if _is_of(refund, request.id) and refund["status"] not in ("failed", "canceled"):
             return refund
     with Session(connection.engine) as session:
         for refund in listed:
