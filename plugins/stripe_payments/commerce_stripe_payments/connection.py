@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -11,6 +14,7 @@ from prometheus_client import Counter
 from pydantic import SecretStr
 from sqlalchemy import Engine, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
 from commerce_stripe_payments.client import (
@@ -60,6 +64,24 @@ class Connection:
         """The shop's database."""
         engine: Engine = self._registry.engine
         return engine
+
+    def now(self) -> datetime:
+        """The time, by the shop's clock."""
+        now: datetime = self._registry.clock.now()
+        return now
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction of its own, whose events are told to the shop's subscribers."""
+        with transaction(self.engine) as session:
+            session.info["bus"] = self._registry.bus
+            yield session
+
+    @property
+    def payment_seconds(self) -> int:
+        """How long an order may stay unpaid."""
+        seconds: int = self._registry.settings_object.orders.payment_seconds
+        return seconds
 
     @property
     def client(self) -> stripe.StripeClient:

@@ -8,11 +8,14 @@ from datetime import timedelta
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from commerce_core.events import JobDied
-from commerce_core.jobs.kinds import JobKind, Periodic
+from commerce_core.events import JobDied, OrderCancelled, OrderPaid
+from commerce_core.jobs.kinds import JobKind, Periodic, Watched
 from commerce_core.payments.provider import PaymentProvider
-from commerce_core.plugin import AdminResource, Subscriber, hookimpl
+from commerce_core.plugin import AdminResource, Context, ExtensionField, OrderFacts, Subscriber, hookimpl
+from commerce_stripe_payments import disputes
 from commerce_stripe_payments.connection import Connection
+from commerce_stripe_payments.payments import jobs
+from commerce_stripe_payments.payments.attempts import attempts_of
 from commerce_stripe_payments.provider import StripeProvider
 from commerce_stripe_payments.settings import Settings
 from commerce_stripe_payments.webhooks.handlers import all_handlers
@@ -34,23 +37,55 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     connection.handlers = all_handlers()
     registry.stripe = connection
     config.include("commerce_stripe_payments.webhooks")
+    config.include("commerce_stripe_payments.payments")
 
 
 @hookimpl
-def commerce_register_jobs() -> Iterable[JobKind | Periodic]:
+def commerce_register_jobs() -> Iterable[JobKind | Periodic | Watched]:
     return [
         process_event,
         Periodic(sweep_events, timedelta(minutes=1)),
         Periodic(prune_events, timedelta(days=1)),
+        Watched(jobs.carry_out_attempts, jobs.attempts_are_due),
+        jobs.cancel_attempt,
+        jobs.capture_attempt,
+        jobs.settle_orphan,
     ]
 
 
 @hookimpl
 def commerce_register_subscribers() -> Iterable[Subscriber]:
-    return [Subscriber(JobDied, bury_event)]
+    return [
+        Subscriber(JobDied, bury_event),
+        Subscriber(OrderCancelled, jobs.end_attempts_of_cancelled),
+        Subscriber(OrderPaid, jobs.end_attempts_of_paid),
+    ]
 
 
 @hookimpl
 def commerce_register_admin_resources() -> Iterable[AdminResource]:
     path = "/api/v1/admin/stripe/events"
     return [AdminResource(name="events", title="Stripe's events", path=path, permission="order:read-all")]
+
+
+@hookimpl
+def commerce_register_extension_fields() -> Iterable[ExtensionField]:
+    return [
+        ExtensionField(
+            resource="order",
+            name="payment",
+            load_many=lambda ctx, ids: attempts_of(ctx.session, ids),
+            schema={"type": "object", "description": "The latest attempt to collect it by Stripe."},
+        ),
+        ExtensionField(
+            resource="order",
+            name="dispute",
+            load_many=lambda ctx, ids: disputes.flags_of(ctx.session, ids),
+            schema={"type": "object", "description": "Whether its payment is disputed."},
+        ),
+    ]
+
+
+@hookimpl
+def commerce_order_fulfilling(ctx: Context, order: OrderFacts) -> None:
+    disputes.refuse_if_disputed(ctx.session, order.id)

@@ -37,10 +37,14 @@ Apply = Callable[[Session, "Connection", Told, Any, datetime], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class EventHandler:
-    """`fetch(client, told)` returns plain data; None of it means that Stripe has no such object (any more)."""
+    """`fetch(client, told)` returns plain data; None of it means that Stripe has no such object (any more).
+
+    `orphan` is called when what we have made ourselves stays unmatched: nobody knows what it is for.
+    """
 
     apply: Apply
     fetch: Fetch | None = None
+    orphan: Callable[[Session, Told, datetime], None] | None = None
 
 
 Handlers = Mapping[str, EventHandler]

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
-import stripe
 import structlog
 from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
@@ -108,7 +106,7 @@ def use(
     outcome = handler if isinstance(handler, Outcome) else handler.apply(session, connection, told, truth, now)
     row.state, row.detail, row.order_id = outcome.state, outcome.detail, outcome.order_id
     if outcome.state == "unmatched":
-        _look_again(session, row, now=now)
+        _look_again(session, row, told, handler, now=now)
     else:
         row.processed_at = now
     if outcome.state == "dead":
@@ -178,22 +176,20 @@ def want(session: Session, row_id: UUID, event_id: str, *, now: datetime, **opti
     )
 
 
-def _look_again(session: Session, row: StripeEvent, *, now: datetime) -> None:
+def _look_again(
+    session: Session, row: StripeEvent, told: Told, handler: EventHandler | Outcome, *, now: datetime
+) -> None:
     """Sooner at first, then seldom, then never: it is left for the staff."""
     due = now + UNMATCHED_DELAYS[min(row.attempts, len(UNMATCHED_DELAYS)) - 1]
     if due <= row.received_at + UNMATCHED_PATIENCE:
         want(session, row.id, row.event_id, now=now, run_at=due)
-    else:
-        _log.error("event stays unmatched", event_id=row.event_id, type=row.type, detail=row.detail)
+        return
+    _log.error("event stays unmatched", event_id=row.event_id, type=row.type, detail=row.detail)
+    if isinstance(handler, EventHandler) and handler.orphan is not None:
+        handler.orphan(session, told, now)
 
 
 def _snapshot_twin(connection: Connection, told: Told) -> str | None:
     """The id of the snapshot event of the same thing, if there is one."""
     found = connection.client.v2.core.events.retrieve(told.id)
     return id_of(getattr(found, "snapshot_event", None))
-
-
-def plain(found: stripe.StripeObject) -> dict[str, Any]:
-    """An object of the SDK's as plain data: it is no dict, and some of its numbers are decimals."""
-    data: dict[str, Any] = orjson.loads(orjson.dumps(found.to_dict(for_json=True), default=str))
-    return data
