@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from commerce_stripe_payments.testing.billing.time import catch_up
 from commerce_stripe_payments.testing.control import Control
 from commerce_stripe_payments.testing.failures import Failure, Thing
 from commerce_stripe_payments.testing.faults import Fault, Faults
@@ -142,6 +143,7 @@ class Application:
         expand = given.pop("expand", [])
         call = Call(self.world, given, asked.version, asked.path)
         with self.world.lock:
+            catch_up(self.world, None, self.world.now)
             self.world.request = {"id": asked.request_id, "idempotency_key": asked.key}
             try:
                 made = found.handler(call, *ids)

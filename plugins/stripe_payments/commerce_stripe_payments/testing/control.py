@@ -8,6 +8,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qs
 
+from commerce_stripe_payments.testing.cards import ALL
 from commerce_stripe_payments.testing.failures import Failure, Thing
 from commerce_stripe_payments.testing.idempotency import Answer
 from commerce_stripe_payments.testing.outbox import Delivery
@@ -33,6 +34,8 @@ class Control:
                 return self._json([self._shown(delivery) for delivery in self.outside.outbox.deliveries])
             if kind == "authenticate":
                 return self._authenticate(method, rest, body)
+            if kind == "pay":
+                return self._pay(method, rest, body)
         except Failure as failure:
             return self._json({"error": failure.error}, failure.status)
         except (TypeError, ValueError) as error:
@@ -64,6 +67,28 @@ class Control:
         address = f"{back}{joint}{kind}={id}&{kind}_client_secret={done['client_secret']}"
         outcome = "failed" if done["status"] == "requires_payment_method" else "succeeded"
         return Answer(303, b"", (("Location", f"{address}&redirect_status={outcome}"),))
+
+    def _pay(self, method: str, id: str, body: bytes) -> Answer:
+        """What a browser sees of a checkout session: the test cards, each a button."""
+        world = self.outside.world
+        with world.lock:
+            session = world.find("checkout.session", id)
+            amount = f"{session['amount_total'] or 0} {session['currency'].upper()} (in its smallest unit)"
+        if method == "GET" and session["status"] == "open":
+            cards = {instrument.name: instrument.name for instrument in ALL if instrument.type == "card"}
+            return _page(f"Pay {amount} with", cards)
+        if method == "POST" and session["status"] == "open":
+            self.outside.finish_checkout(id, parse_qs(body.decode()).get("answer", ["pm_card_visa"])[0])
+        if session["status"] == "complete":
+            back = (session["success_url"] or world.url).replace("{CHECKOUT_SESSION_ID}", id)
+            return Answer(303, b"", (("Location", back),))
+        with world.lock:
+            intent = world.objects.get(session["payment_intent"] or "", {})
+        if intent.get("status") == "requires_action":
+            return Answer(303, b"", (("Location", f"/authenticate/{intent['id']}"),))
+        if session["status"] == "open":
+            return _page("The bank has said no. Go back, and take another card.", {})
+        return _page(f"This session is {session['status']}.", {})
 
     def _json(self, value: Any, status: int = 200) -> Answer:
         with self.outside.world.lock:

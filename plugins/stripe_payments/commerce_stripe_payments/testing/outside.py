@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
-from commerce_stripe_payments.testing import payments
+from commerce_stripe_payments.testing import checkouts, payments
 from commerce_stripe_payments.testing.api import disputes, refunds, setup_intents
 from commerce_stripe_payments.testing.api.payment_methods import usable
+from commerce_stripe_payments.testing.api.test_clocks import advance
+from commerce_stripe_payments.testing.billing.time import catch_up
 from commerce_stripe_payments.testing.failures import Failure, Thing
 from commerce_stripe_payments.testing.faults import Fault, Faults, Kind
 from commerce_stripe_payments.testing.outbox import Delivery, Endpoint, Outbox, Receiver
@@ -48,6 +50,14 @@ class Outside:
             if found["object"] == "setup_intent":
                 return setup_intents.authenticate(self.world, found, succeeds=succeeds)
             return payments.authenticate(self.world, found, succeeds=succeeds)
+
+    def finish_checkout(
+        self, session: str, payment_method: str = "pm_card_visa", email: str = "ada@example.com"
+    ) -> Thing:
+        """A customer goes through the page of a checkout session."""
+        with self.world.lock:
+            found = self.world.find("checkout.session", session)
+            return checkouts.finish(self.world, found, payment_method, email)
 
     # Banks
 
@@ -162,9 +172,22 @@ class Outside:
     # Time
 
     def set_time_on(self, **delta: float) -> None:
-        """Let time pass for everything without a test clock: `fake.set_time_on(days=3)`."""
+        """Let time pass for everything without a test clock, and what is due happen: `fake.set_time_on(days=3)`."""
         with self.world.lock:
             self.world.set_time_on(timedelta(**delta))
+            catch_up(self.world, None, self.world.now)
+
+    def advance(self, clock: str, **delta: float) -> None:
+        """Let time pass for those with a test clock: `fake.advance(clock.id, days=31)`."""
+        with self.world.lock:
+            found = self.world.find("test_helpers.test_clock", clock)
+            advance(self.world, found, found["frozen_time"] + int(timedelta(**delta).total_seconds()))
+
+    def dun(self, days: list[int], then: Literal["canceled", "unpaid", "past_due"] = "canceled") -> None:
+        """How renewals that fail are tried again, and what becomes of the subscription after the last try."""
+        with self.world.lock:
+            self.world.dunning_days = tuple(days)
+            self.world.after_dunning = then
 
     def _charge(self, intent: str) -> Thing:
         found = self.world.find("payment_intent", intent)

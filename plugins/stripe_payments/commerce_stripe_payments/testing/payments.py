@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from commerce_stripe_payments.testing import checkouts
 from commerce_stripe_payments.testing.api.charges import book, charge
 from commerce_stripe_payments.testing.api.disputes import dispute, warn
 from commerce_stripe_payments.testing.api.payment_methods import attach, declined
+from commerce_stripe_payments.testing.billing import invoices
 from commerce_stripe_payments.testing.cards import MESSAGES, Instrument
 from commerce_stripe_payments.testing.failures import Failure, Thing
 from commerce_stripe_payments.testing.world import World
@@ -264,4 +266,5 @@ def _follow(world: World, made: Thing) -> None:
 
 def _tell_owner(world: World, intent: Thing) -> None:
     """Let the checkout session or the invoice that the intent is for know how it went."""
-    # Nobody yet.
+    invoices.intent_ended(world, intent)
+    checkouts.intent_ended(world, intent)

@@ -10,8 +10,9 @@ import itertools
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from commerce_stripe_payments.settings import API_VERSION
 from commerce_stripe_payments.testing.failures import Thing, missing
@@ -44,7 +45,11 @@ class World:
         self.account = account
         # Where it is served.
         self.url = ""
+        # Days from one try to collect a renewal to the next, and the status that a subscription ends with.
+        self.dunning_days: tuple[int, ...] = (3, 5, 7)
+        self.after_dunning: Literal["canceled", "unpaid", "past_due"] = "canceled"
         self.objects: dict[str, Thing] = {}
+        self._kinds: dict[str, dict[str, Thing]] = {}
         self.events: list[Thing] = []
         self.listeners: list[Listener] = []
         self.outbox: Outbox | None = None
@@ -73,6 +78,23 @@ class World:
         """`with world.at(clock["frozen_time"])`: what happens in it happens then. None: now."""
         return _At(self, seconds)
 
+    def at_clock_of(self, thing: Thing) -> _At:
+        """`with world.at_clock_of(customer)`: what happens in it happens at the time of their test clock, if any."""
+        clock = thing.get("test_clock")
+        return _At(self, None if clock is None else self.objects[clock]["frozen_time"])
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """What is made and told in it has never been. (What is changed, has.)"""
+        kept = dict(self.objects), {kind: dict(things) for kind, things in self._kinds.items()}, self.listeners
+        told = len(self.events)
+        self.listeners = []
+        try:
+            yield
+        finally:
+            self.objects, self._kinds, self.listeners = kept
+            del self.events[told:]
+
     def new_id(self, prefix: str) -> str:
         return f"{prefix}_1Fake{self._run}{next(self._numbers):09d}"
 
@@ -86,8 +108,16 @@ class World:
             "metadata": {},
             **fields,
         }
-        self.objects[made["id"]] = made
-        return made
+        return self.put(made)
+
+    def put(self, thing: Thing) -> Thing:
+        """Keep an object under its id."""
+        self.objects[thing["id"]] = self._kinds.setdefault(thing["object"], {})[thing["id"]] = thing
+        return thing
+
+    def remove(self, thing: Thing) -> None:
+        """Forget an object."""
+        del self.objects[thing["id"]], self._kinds[thing["object"]][thing["id"]]
 
     def find(self, kind: str, id: Any, *, param: str = "id") -> Thing:
         """The object, or the Failure that it is not there. `param` is the parameter that names it."""
@@ -98,7 +128,7 @@ class World:
 
     def every(self, kind: str) -> Iterator[Thing]:
         """All of a kind, oldest first."""
-        return (found for found in list(self.objects.values()) if found["object"] == kind)
+        return iter(list(self._kinds.get(kind, {}).values()))
 
     def emit(self, type: str, thing: Thing, *, previous: Thing | None = None, **fields: Any) -> Thing:
         """Let something have happened to an object, which the event shows as it is now."""

@@ -3,11 +3,16 @@
 from commerce_stripe_payments.testing.api import (  # noqa: F401
     account,
     charges,
+    checkout,
     customers,
     disputes,
     events,
+    invoices,
     payment_intents,
     payment_methods,
+    products,
     refunds,
     setup_intents,
+    subscriptions,
+    test_clocks,
 )

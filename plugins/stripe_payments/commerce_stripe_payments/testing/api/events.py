@@ -110,9 +110,9 @@ def update_webhook_endpoint(call: Call, id: str) -> Thing:
 
 @route("DELETE", "/v1/webhook_endpoints/{id}", WebhookEndpointDeleteParams)
 def delete_webhook_endpoint(call: Call, id: str) -> Thing:
-    call.world.find("webhook_endpoint", id)
+    made = call.world.find("webhook_endpoint", id)
     _outbox(call.world).endpoints.remove(_endpoint(call.world, id))
-    del call.world.objects[id]
+    call.world.remove(made)
     return {"id": id, "object": "webhook_endpoint", "deleted": True}
 
 
