@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+import click
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
@@ -13,10 +14,12 @@ from commerce_core.jobs.kinds import JobKind, Periodic, Watched
 from commerce_core.payments.provider import PaymentProvider
 from commerce_core.plugin import AdminResource, Context, ExtensionField, OrderFacts, Subscriber, hookimpl
 from commerce_stripe_payments import disputes
+from commerce_stripe_payments.commands import all_commands
 from commerce_stripe_payments.connection import Connection
 from commerce_stripe_payments.payments import jobs
 from commerce_stripe_payments.payments.attempts import attempts_of
 from commerce_stripe_payments.provider import StripeProvider
+from commerce_stripe_payments.reconcile import reconcile_daily
 from commerce_stripe_payments.settings import Settings
 from commerce_stripe_payments.webhooks.handlers import all_handlers
 from commerce_stripe_payments.webhooks.processing import bury_event, process_event, prune_events, sweep_events
@@ -50,6 +53,7 @@ def commerce_register_jobs() -> Iterable[JobKind | Periodic | Watched]:
         jobs.cancel_attempt,
         jobs.capture_attempt,
         jobs.settle_orphan,
+        Periodic(reconcile_daily, timedelta(days=1)),
     ]
 
 
@@ -66,6 +70,11 @@ def commerce_register_subscribers() -> Iterable[Subscriber]:
 def commerce_register_admin_resources() -> Iterable[AdminResource]:
     path = "/api/v1/admin/stripe/events"
     return [AdminResource(name="events", title="Stripe's events", path=path, permission="order:read-all")]
+
+
+@hookimpl
+def commerce_register_commands() -> Iterable[click.Command]:
+    return all_commands()
 
 
 @hookimpl

@@ -51,6 +51,8 @@ def process_event(context: JobContext, event: UUID) -> None:
         use(context.session, connection, event, handler, told, truth, now=context.now)
     except Exception as error:
         is_last = context.attempt > len(RETRY)
+        # It has the event's row locked, and nothing of it counts.
+        context.session.rollback()
         with context.transaction() as session:
             note_failure(session, event, say(error), is_dead=is_last)
         # Not the error itself: the SDK's hold what was sent and answered.

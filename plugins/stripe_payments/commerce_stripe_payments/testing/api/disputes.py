@@ -6,6 +6,7 @@ from stripe.params._dispute_close_params import DisputeCloseParams
 from stripe.params._dispute_list_params import DisputeListParams
 from stripe.params._dispute_retrieve_params import DisputeRetrieveParams
 from stripe.params._dispute_update_params import DisputeUpdateParams
+from stripe.params._review_retrieve_params import ReviewRetrieveParams
 from stripe.params.radar._early_fraud_warning_list_params import EarlyFraudWarningListParams
 from stripe.params.radar._early_fraud_warning_retrieve_params import EarlyFraudWarningRetrieveParams
 
@@ -70,6 +71,11 @@ def retrieve_early_fraud_warning(call: Call, id: str) -> Thing:
 @route("GET", "/v1/radar/early_fraud_warnings", EarlyFraudWarningListParams)
 def list_early_fraud_warnings(call: Call) -> Thing:
     return page(call, call.world.every("radar.early_fraud_warning"))
+
+
+@route("GET", "/v1/reviews/{id}", ReviewRetrieveParams)
+def retrieve_review(call: Call, id: str) -> Thing:
+    return call.world.find("review", id)
 
 
 def dispute(
