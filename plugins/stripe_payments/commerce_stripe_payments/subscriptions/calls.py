@@ -139,7 +139,7 @@ def _ask(connection: Connection, wish: dict[str, Any], subscription_id: str | No
         case "pause":
             v1.subscriptions.pause(subscription_id, {}, key)
         case "resume":
-            v1.subscriptions.resume(subscription_id, {"billing_cycle_anchor": "now"}, key)
+            v1.subscriptions.resume(subscription_id, {}, key)
         case _:
             v1.invoices.pay(given["invoice"], {}, key)
     return subscription_id
@@ -176,5 +176,3 @@ def _later(connection: Connection, row_id: UUID, error: str, *, now: datetime) -
         row = lock_subscription(session, row_id)
         if row is not None and row.wish is not None:
             row.next_attempt_at = now + DELAYS[min(row.tries, len(DELAYS)) - 1]
-
-

@@ -163,7 +163,7 @@ def lock_subscription(session: Session, subscription_id: UUID) -> StripeSubscrip
 
 
 def lease(session: Session, row_id: UUID, *, now: datetime) -> StripeSubscription | None:
-    """A subscription of which something is wanted now, kept from the sweep for a while; None if nothing is. Locks it."""
+    """A subscription of which something is wanted, kept from the sweep for a while; None if nothing is. Locks it."""
     row = lock_subscription(session, row_id)
     if row is None or row.wish is None:
         return None
