@@ -288,7 +288,7 @@ def _orphan(session: Session, told: Told, now: datetime) -> None:
         settle_orphan.enqueue(session, now=now, intent=told.object_id, unique_key=f"stripe.orphan:{told.object_id}")
 
 
-_INTENT = EventHandler(_apply_intent, _intent_of_event, _orphan)
+_INTENT = EventHandler(_apply_intent, _intent_of_event, orphan=_orphan)
 _CHARGE = EventHandler(_apply_intent, _intent_of_charge)
 _SESSION = EventHandler(_apply_session, _session_of_event)
 
