@@ -58,7 +58,9 @@ def ensure_customer(stripe: Connection, user_id: UUID, *, now: Any) -> str:
     made = stripe.client.v1.customers.create(parameters, {"idempotency_key": f"{stripe.key_prefix}:customer:{row_id}"})
     with stripe.writing() as session:
         row = session.get_one(StripeCustomer, row_id, with_for_update=True)
-        row.customer_id = row.customer_id or made.id
+        if row.customer_id is None:
+            row.customer_id = made.id
+            row.told_email, row.told_name = parameters["email"], parameters.get("name", "")
         return row.customer_id
 
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce_core.database import Base, Currency, Id, MinorUnits, one_of
@@ -130,6 +131,9 @@ class StripeCustomer(Base):
     livemode: Mapped[bool]
     customer_id: Mapped[str | None] = mapped_column(Text, unique=True)
     default_payment_method: Mapped[str | None] = mapped_column(Text)
+    # What Stripe has been told of the user.
+    told_email: Mapped[str | None] = mapped_column(Text)
+    told_name: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
 
 
@@ -211,3 +215,104 @@ class StripeDifference(Base):
     first_seen_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]
+
+
+class StripePlan(Base):
+    """Something to subscribe to: a product and a recurring price at Stripe. What it costs never changes.
+
+    Committed before Stripe is asked, and `creating` until it has answered. `features` are what other parts of the shop
+    ask for: see subscriptions/entitlement.py.
+    """
+
+    __tablename__ = "stripe_plan"
+    __table_args__ = (
+        one_of("state", "creating", "made", "refused"),
+        one_of("interval", "day", "week", "month", "year"),
+        CheckConstraint("amount >= 0 AND interval_count > 0 AND trial_days >= 0", name="sane"),
+        Index("ix_stripe_plan_due", "next_attempt_at", postgresql_where=text("state = 'creating'")),
+    )
+
+    id: Mapped[Id]
+    code: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, default="creating")
+    product_id: Mapped[str | None] = mapped_column(Text)
+    price_id: Mapped[str | None] = mapped_column(Text, unique=True)
+    amount: Mapped[MinorUnits]
+    currency: Mapped[Currency]
+    interval: Mapped[str] = mapped_column(Text)
+    interval_count: Mapped[int] = mapped_column(Integer, default=1, server_default="1")
+    trial_days: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    features: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    is_active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
+    error: Mapped[str | None] = mapped_column(Text)
+    tries: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    next_attempt_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class StripeSubscription(Base):
+    """A user's subscription, as Stripe has it. `status` is Stripe's word, also one that this code does not know.
+
+    `wish` is what is wanted of Stripe and not yet done: it is committed first, carried out by the request or by a
+    worker, and only one at a time. `version` counts the changes: an answer of Stripe's counts only if the row is as it
+    was when Stripe was asked. `suspended_at`: too many payments have failed.
+    """
+
+    __tablename__ = "stripe_subscription"
+    __table_args__ = (
+        Index("ix_stripe_subscription_due", "next_attempt_at", postgresql_where=text("wish IS NOT NULL")),
+        Index("ix_stripe_subscription_user", "user_id", "id"),
+        Index("ix_stripe_subscription_status", "status", "id"),
+    )
+
+    id: Mapped[Id]
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    plan_id: Mapped[UUID | None] = mapped_column(ForeignKey("stripe_plan.id", ondelete="SET NULL"), index=True)
+    customer_id: Mapped[str] = mapped_column(Text)
+    subscription_id: Mapped[str | None] = mapped_column(Text, unique=True)
+    status: Mapped[str] = mapped_column(Text, default="creating")
+    version: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    livemode: Mapped[bool]
+    locale: Mapped[str] = mapped_column(Text)
+    period_end: Mapped[datetime | None]
+    trial_end: Mapped[datetime | None]
+    cancel_at_period_end: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    cancel_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    suspended_at: Mapped[datetime | None]
+    latest_invoice: Mapped[str | None] = mapped_column(Text)
+    # The end of the trial that the customer has been told of.
+    trial_end_told: Mapped[datetime | None]
+    wish: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    error: Mapped[str | None] = mapped_column(Text)
+    tries: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    next_attempt_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class StripeInvoice(Base):
+    """An invoice of a subscription. `told_attempt`: the last failed try that the customer has been written about.
+
+    `refund`: it was paid when the subscription had ended, and the money goes back (`due`), or went (`done`).
+    """
+
+    __tablename__ = "stripe_invoice"
+    __table_args__ = (one_of("refund", "due", "done"),)
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    subscription: Mapped[UUID] = mapped_column(ForeignKey("stripe_subscription.id", ondelete="CASCADE"), index=True)
+    number: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    amount_due: Mapped[MinorUnits]
+    amount_paid: Mapped[MinorUnits]
+    currency: Mapped[Currency]
+    attempt_count: Mapped[int] = mapped_column(Integer)
+    told_attempt: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    next_payment_attempt: Mapped[datetime | None]
+    url: Mapped[str | None] = mapped_column(Text)
+    intent_id: Mapped[str | None] = mapped_column(Text, index=True)
+    refund: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    paid_at: Mapped[datetime | None]

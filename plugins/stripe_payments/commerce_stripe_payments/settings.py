@@ -14,12 +14,16 @@ API_VERSION = "2026-10-28.endive"
 _KEY = re.compile(r"(?P<kind>sk|rk|pk)_(?P<mode>live|test)_\S+")
 
 
-def _secrets(value: Any) -> Any:
+def _several(value: Any) -> Any:
     """Several are written with commas or blanks between them."""
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_several)]
+Attempts = Annotated[tuple[int, ...], BeforeValidator(_several)]
+Words = Annotated[
+    tuple[Literal["switch", "cancel", "keep", "pause", "resume", "pay"], ...], BeforeValidator(_several)
+]
 
 
 class Settings(Section):
@@ -44,6 +48,18 @@ class Settings(Section):
     statement_descriptor_suffix: str | None = Field(default=None, max_length=22)
     return_url: str | None = Field(default=None, description="Where customers come back to, with {number} in it.")
     processing_days: int = Field(default=14, ge=1, le=60, description="How long a slow payment keeps its order open.")
+    dunning_mails: Attempts = Field(default=(1, 2, 3), description="Which failed tries of a renewal customers are told.")
+    dunning_suspend_at: int = Field(default=4, ge=1, description="The try at which a subscription is suspended.")
+    late_invoices: Literal["refund", "keep"] = Field(
+        default="refund", description="What is paid after a subscription has ended goes back, or waits for the staff."
+    )
+    trial_without_method: Literal["cancel", "pause", "create_invoice"] = Field(
+        default="cancel", description="What becomes of a trial when it ends and there is nothing to pay with."
+    )
+    customer_changes: Words = Field(
+        default=("switch", "cancel", "keep", "pause", "resume", "pay"),
+        description="What customers may do with their own subscriptions.",
+    )
     keep_events_days: int = Field(default=30, ge=1, description="How long processed events are kept.")
 
     @model_validator(mode="after")

@@ -39,11 +39,14 @@ Apply = Callable[[Session, "Connection", Told, Any, datetime], Outcome]
 class EventHandler:
     """`fetch(client, told)` returns plain data; None of it means that Stripe has no such object (any more).
 
-    `orphan` is called when what we have made ourselves stays unmatched: nobody knows what it is for.
+    `orphan` is called when what we have made ourselves stays unmatched: nobody knows what it is for. `look` is called
+    before `fetch`, in a transaction of its own, for objects whose states go back and forth: then `apply` is given what
+    it has returned and what was fetched, as a pair, and can see whether something has changed in between.
     """
 
     apply: Apply
     fetch: Fetch | None = None
+    look: Callable[[Session, Told], Any] | None = None
     orphan: Callable[[Session, Told, datetime], None] | None = None
 
 
@@ -52,6 +55,6 @@ Handlers = Mapping[str, EventHandler]
 
 def all_handlers() -> dict[str, EventHandler]:
     """By type of event. Every room of the plugin has its own table."""
-    from commerce_stripe_payments import disputes, methods, payments, refunds
+    from commerce_stripe_payments import disputes, methods, payments, refunds, subscriptions
 
-    return {**payments.HANDLERS, **refunds.HANDLERS, **disputes.HANDLERS, **methods.HANDLERS}
+    return {**payments.HANDLERS, **refunds.HANDLERS, **disputes.HANDLERS, **methods.HANDLERS, **subscriptions.HANDLERS}

@@ -78,16 +78,14 @@ def fetch(connection: Connection, context: JobContext, told: Told) -> tuple[Even
         return Outcome("ignored", "type: nothing is done about such events"), told, None
     if handler.fetch is None:
         return handler, told, None
+    seen = None
+    if handler.look is not None:
+        with context.transaction() as session:
+            seen = handler.look(session, told)
     truth = handler.fetch(connection.client, told)
-    return (
-        (Outcome("ignored", "gone: Stripe has no such object"), told, None)
-        if truth is None
-        else (
-            handler,
-            told,
-            truth,
-        )
-    )
+    if truth is None:
+        return Outcome("ignored", "gone: Stripe has no such object"), told, None
+    return handler, told, truth if handler.look is None else (seen, truth)
 
 
 def use(

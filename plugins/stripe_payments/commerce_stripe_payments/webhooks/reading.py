@@ -134,6 +134,17 @@ def subscription_of_invoice(invoice: dict[str, Any]) -> str | None:
     return id_of(details.get("subscription")) or id_of(invoice.get("subscription"))
 
 
+def intent_of_invoice(invoice: dict[str, Any]) -> tuple[str | None, str | None]:
+    """The payment intent of an invoice, and its status where it is there as a whole: among its payments since
+    2025-03-31."""
+    rows = (invoice.get("payments") or {}).get("data") or []
+    payments = [row.get("payment") or {} for row in sorted(rows, key=lambda row: not row.get("is_default"))]
+    for found in [*(payment.get("payment_intent") for payment in payments), invoice.get("payment_intent")]:
+        if found is not None:
+            return id_of(found), found.get("status") if isinstance(found, dict) else None
+    return None, None
+
+
 def period_end_of_subscription(subscription: dict[str, Any]) -> datetime | None:
     """Until when it is paid for: of the items since 2025-03-31, the last of them."""
     ends = [item.get("current_period_end") for item in (subscription.get("items") or {}).get("data") or []]

@@ -1,0 +1,139 @@
+"""What workers do about plans and subscriptions."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import stripe
+import structlog
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from commerce_core.accounts.models import User
+from commerce_core.jobs.kinds import SWEEP_RETRY, SWEEP_TIMEOUT, JobContext, Retry, job
+from commerce_core.log import each_by_itself
+from commerce_core.money import formatted
+from commerce_stripe_payments.connection import Connection, say
+from commerce_stripe_payments.models import StripeCustomer, StripeInvoice, StripePlan, StripeSubscription
+from commerce_stripe_payments.subscriptions import mails
+from commerce_stripe_payments.subscriptions.calls import carry_out, settle
+from commerce_stripe_payments.subscriptions.plans import make_plan
+
+_log = structlog.get_logger("commerce.stripe")
+_AT_A_TIME = 20
+# A renewal is told within seconds, mostly. After this, Stripe is asked.
+OVERDUE_AFTER = timedelta(hours=2)
+
+
+@job("stripe.make_plans", queue="low", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
+def make_plans(context: JobContext) -> None:
+    """Make new plans at Stripe."""
+    for plan_id in _due(context, StripePlan):
+        with each_by_itself("plan", plan_id):
+            make_plan(context.registry.stripe, plan_id, now=context.now)
+
+
+@job("stripe.change_subscriptions", queue="critical", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
+def change_subscriptions(context: JobContext) -> None:
+    """Do what is wanted of subscriptions."""
+    for row_id in _due(context, StripeSubscription):
+        with each_by_itself("subscription", row_id):
+            carry_out(context.registry.stripe, row_id, now=context.now)
+
+
+def plans_are_due(session: Session, now: datetime) -> bool:
+    """Whether there are new ones."""
+    return _is_due(session, StripePlan, now)
+
+
+def changes_are_due(session: Session, now: datetime) -> bool:
+    """Whether something is wanted."""
+    return _is_due(session, StripeSubscription, now)
+
+
+@job("stripe.refund_late_invoice", retry=(60, 600, 3_600, 21_600))
+def refund_late_invoice(context: JobContext, invoice: str) -> None:
+    """Give back what was paid after a subscription had ended, and say so to who has paid."""
+    connection: Connection = context.registry.stripe
+    with context.transaction() as session:
+        kept = session.get_one(StripeInvoice, invoice)
+        intent, is_due = kept.intent_id, kept.refund == "due"
+    if not is_due or intent is None:
+        return
+    key = f"{connection.key_prefix}:late:{invoice}"
+    try:
+        connection.client.v1.refunds.create({"payment_intent": intent}, {"idempotency_key": key})
+    except stripe.StripeError as error:
+        if error.code != "charge_already_refunded":
+            raise Retry(say(error)) from None
+    session = context.session
+    kept = session.get_one(StripeInvoice, invoice, with_for_update=True)
+    if kept.refund == "due":
+        kept.refund = "done"
+        row = session.get_one(StripeSubscription, kept.subscription)
+        amount = formatted(kept.amount_paid, kept.currency, row.locale)
+        mails.write(session, row, mails.LATE_REFUNDED, now=context.now, amount=amount)
+
+
+@job("stripe.read_overdue_subscriptions", queue="low", retry=(), timeout=600)
+def read_overdue_subscriptions(context: JobContext) -> None:
+    """Ask Stripe about subscriptions whose period is over, and of which nothing has been heard."""
+    connection: Connection = context.registry.stripe
+    with context.transaction() as session:
+        overdue = session.scalars(
+            select(StripeSubscription.subscription_id)
+            .where(
+                StripeSubscription.status.in_(("trialing", "active", "past_due", "incomplete")),
+                or_(
+                    StripeSubscription.period_end < context.now - OVERDUE_AFTER, StripeSubscription.period_end.is_(None)
+                ),
+                StripeSubscription.subscription_id.is_not(None),
+            )
+            .order_by(StripeSubscription.period_end)
+            .limit(500)
+        ).all()
+    for subscription_id in overdue:
+        with each_by_itself("subscription", subscription_id):
+            settle(connection, subscription_id, now=context.now)
+
+
+@job("stripe.sync_customers", queue="low", retry=(), timeout=600)
+def sync_customers(context: JobContext) -> None:
+    """Tell Stripe of users who have another address or name than it knows. Who has left is told as nobody."""
+    connection: Connection = context.registry.stripe
+    with context.transaction() as session:
+        changed = session.execute(
+            select(StripeCustomer.id, StripeCustomer.customer_id, User.email, User.name)
+            .join(User, User.id == StripeCustomer.user_id)
+            .where(
+                StripeCustomer.customer_id.is_not(None),
+                or_(
+                    StripeCustomer.told_email.is_distinct_from(User.email),
+                    func.coalesce(StripeCustomer.told_name, "") != User.name,
+                ),
+            )
+            .limit(500)
+        ).all()
+    for row_id, customer_id, email, name in changed:
+        with each_by_itself("customer", customer_id):
+            connection.client.v1.customers.update(customer_id, {"email": email, "name": name})
+            with context.transaction() as session:
+                row = session.get_one(StripeCustomer, row_id, with_for_update=True)
+                row.told_email, row.told_name = email, name
+
+
+def _due(context: JobContext, of: type[StripePlan | StripeSubscription]) -> list[object]:
+    with context.transaction() as session:
+        return list(
+            session.scalars(
+                select(of.id).where(_is_wanted(of), of.next_attempt_at <= context.now).order_by(of.next_attempt_at).limit(_AT_A_TIME)
+            )
+        )
+
+
+def _is_due(session: Session, of: type[StripePlan | StripeSubscription], now: datetime) -> bool:
+    return bool(session.scalar(select(exists().where(_is_wanted(of), of.next_attempt_at <= now))))
+
+
+def _is_wanted(of: type[StripePlan | StripeSubscription]) -> object:
+    return StripePlan.state == "creating" if of is StripePlan else StripeSubscription.wish.is_not(None)
