@@ -9,4 +9,5 @@ plugin = Plugin(
     models="commerce_stripe_payments.models",
     migrations="commerce_stripe_payments.migrations",
     capabilities=("stripe.payments",),
+    mail_templates="mail",
 )

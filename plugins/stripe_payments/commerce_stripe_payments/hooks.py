@@ -13,7 +13,7 @@ from commerce_core.events import JobDied, OrderCancelled, OrderPaid
 from commerce_core.jobs.kinds import JobKind, Periodic, Watched
 from commerce_core.payments.provider import PaymentProvider
 from commerce_core.plugin import AdminResource, Context, ExtensionField, OrderFacts, Subscriber, hookimpl
-from commerce_stripe_payments import disputes
+from commerce_stripe_payments import disputes, methods
 from commerce_stripe_payments.commands import all_commands
 from commerce_stripe_payments.connection import Connection
 from commerce_stripe_payments.payments import jobs
@@ -53,6 +53,8 @@ def commerce_register_jobs() -> Iterable[JobKind | Periodic | Watched]:
         jobs.cancel_attempt,
         jobs.capture_attempt,
         jobs.settle_orphan,
+        methods.detach_method,
+        methods.tell_default,
         Periodic(reconcile_daily, timedelta(days=1)),
     ]
 

@@ -10,7 +10,8 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from commerce_stripe_payments.connection import Connection
+from commerce_core.jobs.kinds import Fatal, JobContext, Retry, job
+from commerce_stripe_payments.connection import Connection, say
 from commerce_stripe_payments.models import StripeCustomer, StripePaymentMethod
 from commerce_stripe_payments.webhooks.handlers import EventHandler, Outcome
 from commerce_stripe_payments.webhooks.plain import gone_as_none
@@ -72,6 +73,38 @@ def methods_of(session: Session, customer: StripeCustomer) -> list[StripePayment
 def lock_customer(session: Session, customer_id: str | None) -> StripeCustomer | None:
     """The customer with this id at Stripe, if it is one of this shop's."""
     return session.scalar(select(StripeCustomer).where(StripeCustomer.customer_id == customer_id).with_for_update())
+
+
+# --- What is to be done at Stripe ---
+
+
+@job("stripe.detach_method", retry=(10, 60, 300, 3_600))
+def detach_method(context: JobContext, method: str) -> None:
+    """The customer does not want to have it saved any more. Here it is gone already."""
+    client = context.registry.stripe.client
+    try:
+        client.v1.payment_methods.detach(method)
+    except stripe.InvalidRequestError:
+        return  # it is not attached, or gone: that is what was wanted
+    except stripe.StripeError as error:
+        raise Retry(say(error)) from None
+
+
+@job("stripe.tell_default", retry=(10, 60, 300, 3_600))
+def tell_default(context: JobContext, customer: str) -> None:
+    """Tell Stripe which way to pay is the default now."""
+    with context.transaction() as session:
+        row = session.scalar(select(StripeCustomer).where(StripeCustomer.customer_id == customer))
+        method = None if row is None else row.default_payment_method
+    if method is None:
+        return
+    try:
+        settings: Any = {"invoice_settings": {"default_payment_method": method}}
+        context.registry.stripe.client.v1.customers.update(customer, settings)
+    except stripe.InvalidRequestError as error:
+        raise Fatal(say(error)) from None
+    except stripe.StripeError as error:
+        raise Retry(say(error)) from None
 
 
 # --- What Stripe tells ---

@@ -176,5 +176,3 @@ def _later(connection: Connection, row_id: UUID, error: str, *, now: datetime) -
         row = lock_subscription(session, row_id)
         if row is not None and row.wish is not None:
             row.next_attempt_at = now + DELAYS[min(row.tries, len(DELAYS)) - 1]
-
-

@@ -33,7 +33,6 @@ from commerce_stripe_payments.webhooks.reading import (
     subscription_of_invoice,
 )
 
-
 SUBSCRIPTION = "commerce_subscription"
 """Under which the id of our row is in the metadata of what is made at Stripe."""
 DEFAULT_LOCALE = "en"
@@ -164,9 +163,7 @@ def _row_of(
         if row.subscription_id not in (None, found["id"]):
             return Outcome("dead", f"{found['id']} says that it is one which {row.subscription_id} is already")
         return row
-    customer = session.scalar(
-        select(StripeCustomer).where(StripeCustomer.customer_id == id_of(found.get("customer")))
-    )
+    customer = session.scalar(select(StripeCustomer).where(StripeCustomer.customer_id == id_of(found.get("customer"))))
     if customer is None:
         return Outcome("ignored", "foreign: of no customer of this shop")
     session.execute(
@@ -196,7 +193,9 @@ def _plan_of(session: Session, found: dict[str, Any]) -> StripePlan | None:
     """The plan of the first item whose price is one of ours."""
     items = (found.get("items") or {}).get("data") or []
     prices = [id_of(item.get("price")) or id_of(item.get("plan")) for item in items]
-    plans = session.scalars(select(StripePlan).where(StripePlan.price_id.in_([price for price in prices if price]))).all()
+    plans = session.scalars(
+        select(StripePlan).where(StripePlan.price_id.in_([price for price in prices if price]))
+    ).all()
     return min(plans, key=lambda plan: prices.index(plan.price_id), default=None)
 
 

@@ -48,11 +48,7 @@ def features_of(session: Session, user_ids: Iterable[UUID], *, now: datetime) ->
 def does_entitle(row: StripeSubscription, *, now: datetime) -> bool:
     """The same of one row."""
     ends = [row.period_end if row.cancel_at_period_end else None, row.cancel_at, row.ended_at]
-    return (
-        row.status in ENTITLING
-        and row.suspended_at is None
-        and all(end is None or end > now for end in ends)
-    )
+    return row.status in ENTITLING and row.suspended_at is None and all(end is None or end > now for end in ends)
 
 
 def entitles(now: datetime) -> ColumnElement[bool]:

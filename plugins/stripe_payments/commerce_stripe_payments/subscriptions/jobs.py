@@ -126,7 +126,10 @@ def _due(context: JobContext, of: type[StripePlan | StripeSubscription]) -> list
     with context.transaction() as session:
         return list(
             session.scalars(
-                select(of.id).where(_is_wanted(of), of.next_attempt_at <= context.now).order_by(of.next_attempt_at).limit(_AT_A_TIME)
+                select(of.id)
+                .where(_is_wanted(of), of.next_attempt_at <= context.now)
+                .order_by(of.next_attempt_at)
+                .limit(_AT_A_TIME)
             )
         )
 

@@ -219,9 +219,7 @@ def _plan(row: StripePlan, locale: str) -> dict[str, object]:
     }
 
 
-def _subscription(
-    row: StripeSubscription, plan: StripePlan | None, *, locale: str, now: datetime
-) -> dict[str, object]:
+def _subscription(row: StripeSubscription, plan: StripePlan | None, *, locale: str, now: datetime) -> dict[str, object]:
     return {
         "id": row.id,
         "plan": None if plan is None else PlanOut.of(plan, locale),
