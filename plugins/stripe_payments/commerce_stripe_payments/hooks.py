@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import click
 from pyramid.config import Configurator
@@ -16,6 +17,7 @@ from commerce_core.plugin import AdminResource, Context, ExtensionField, OrderFa
 from commerce_stripe_payments import disputes, methods
 from commerce_stripe_payments.commands import all_commands
 from commerce_stripe_payments.connection import Connection
+from commerce_stripe_payments.demo import Demo
 from commerce_stripe_payments.payments import jobs
 from commerce_stripe_payments.payments.attempts import attempts_of
 from commerce_stripe_payments.provider import StripeProvider
@@ -41,6 +43,20 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     registry.stripe = connection
     config.include("commerce_stripe_payments.webhooks")
     config.include("commerce_stripe_payments.payments")
+
+
+@hookimpl
+def commerce_startup(registry: Any, role: str, settings: Settings) -> None:
+    if settings.is_demo and settings.api_base is None and role == "web":
+        registry.stripe.demo = Demo(registry)
+        registry.stripe.demo.start()
+
+
+@hookimpl
+def commerce_shutdown(registry: Any) -> None:
+    demo: Demo | None = registry.stripe.demo
+    if demo is not None:
+        demo.stop()
 
 
 @hookimpl
