@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import stripe
 from stripe._base_address import BaseAddresses
 
@@ -9,10 +11,11 @@ from commerce_stripe_payments.settings import Settings
 
 # The SDK would write a file into the home directory, and send how long requests took.
 stripe.enable_telemetry = False
+# It would log each request, and at the level of debugging what is in it.
+logging.getLogger("stripe").setLevel(logging.WARNING)
 
 DEMO_SECRET_KEY = "sk_test_demo"
 DEMO_PUBLISHABLE_KEY = "pk_test_demo"
-DEMO_WEBHOOK_SECRET = "whsec_demo"
 
 
 def make_client(settings: Settings, *, api_base: str | None = None) -> stripe.StripeClient:

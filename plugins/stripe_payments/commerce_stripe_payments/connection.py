@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,15 +18,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
-from commerce_stripe_payments.client import (
-    DEMO_PUBLISHABLE_KEY,
-    DEMO_WEBHOOK_SECRET,
-    make_client,
-)
+from commerce_stripe_payments.client import DEMO_PUBLISHABLE_KEY, make_client
 from commerce_stripe_payments.models import StripeSite
 from commerce_stripe_payments.settings import Settings
 
 if TYPE_CHECKING:
+    from commerce_stripe_payments.demo import Demo
     from commerce_stripe_payments.webhooks.handlers import EventHandler
 
 
@@ -48,6 +46,8 @@ class Connection:
 
     handlers: dict[str, EventHandler]
     meters: Meters
+    # The fake, in the process that has it.
+    demo: Demo | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -55,6 +55,8 @@ class Connection:
         self._client: tuple[str | None, stripe.StripeClient] | None = None
         self._site: UUID | None = None
         self._address: str | None = None
+        # The fake is in the same process as the door that it knocks at.
+        self._demo_secret = SecretStr(f"whsec_{secrets.token_hex(16)}")
 
     def attach(self, registry: Any) -> None:
         """The shop that it is for."""
@@ -89,7 +91,7 @@ class Connection:
         """The client of this process. In a demo, of wherever the fake listens now. Raises DemoAway."""
         address = self._address
         if address is None and self.settings.is_demo and self.settings.api_base is None:
-            address = self._demo_address()
+            address = self.demo_address()
         if self._client is None or self._client[0] != address:
             self._client = (address, make_client(self.settings, api_base=address))
         return self._client[1]
@@ -128,7 +130,7 @@ class Connection:
     def webhook_secrets(self) -> tuple[SecretStr, ...]:
         """What webhooks are signed with: one of these."""
         if self.settings.is_demo and not self.settings.webhook_secrets:
-            return (SecretStr(DEMO_WEBHOOK_SECRET),)
+            return (self._demo_secret,)
         return self.settings.webhook_secrets
 
     @property
@@ -136,7 +138,8 @@ class Connection:
         """The same for thin events; none where there are none."""
         return self.settings.thin_webhook_secrets
 
-    def _demo_address(self) -> str:
+    def demo_address(self) -> str:
+        """Where the fake of the demo listens. Raises DemoAway."""
         with self.engine.connect() as connection:
             address: str | None = connection.scalar(select(StripeSite.demo_address))
         if address is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import click
 from pyramid.config import Configurator
@@ -13,9 +14,10 @@ from commerce_core.events import JobDied, OrderCancelled, OrderPaid
 from commerce_core.jobs.kinds import JobKind, Periodic, Watched
 from commerce_core.payments.provider import PaymentProvider
 from commerce_core.plugin import AdminResource, Context, ExtensionField, OrderFacts, Subscriber, hookimpl
-from commerce_stripe_payments import disputes
+from commerce_stripe_payments import disputes, methods
 from commerce_stripe_payments.commands import all_commands
 from commerce_stripe_payments.connection import Connection
+from commerce_stripe_payments.demo import Demo
 from commerce_stripe_payments.payments import jobs
 from commerce_stripe_payments.payments.attempts import attempts_of
 from commerce_stripe_payments.provider import StripeProvider
@@ -49,10 +51,25 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
 _SUBSCRIPTION_JOBS: tuple[JobKind | Periodic | Watched, ...] = (
     Watched(subscription_jobs.make_plans, subscription_jobs.plans_are_due),
     Watched(subscription_jobs.change_subscriptions, subscription_jobs.changes_are_due),
+    Watched(subscription_jobs.tell_defaults, subscription_jobs.defaults_are_due),
     subscription_jobs.refund_late_invoice,
     Periodic(subscription_jobs.read_overdue_subscriptions, timedelta(hours=1)),
     Periodic(subscription_jobs.sync_customers, timedelta(minutes=5)),
 )
+
+
+@hookimpl
+def commerce_startup(registry: Any, role: str, settings: Settings) -> None:
+    if settings.is_demo and settings.api_base is None and role == "web":
+        registry.stripe.demo = Demo(registry)
+        registry.stripe.demo.start()
+
+
+@hookimpl
+def commerce_shutdown(registry: Any) -> None:
+    demo: Demo | None = registry.stripe.demo
+    if demo is not None:
+        demo.stop()
 
 
 @hookimpl
@@ -66,6 +83,7 @@ def commerce_register_jobs() -> Iterable[JobKind | Periodic | Watched]:
         jobs.capture_attempt,
         jobs.settle_orphan,
         *_SUBSCRIPTION_JOBS,
+        methods.detach_method,
         Periodic(reconcile_daily, timedelta(days=1)),
     ]
 

@@ -10,7 +10,8 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from commerce_stripe_payments.connection import Connection
+from commerce_core.jobs.kinds import JobContext, Retry, job
+from commerce_stripe_payments.connection import Connection, say
 from commerce_stripe_payments.models import StripeCustomer, StripePaymentMethod
 from commerce_stripe_payments.webhooks.handlers import EventHandler, Outcome
 from commerce_stripe_payments.webhooks.plain import gone_as_none
@@ -74,6 +75,21 @@ def lock_customer(session: Session, customer_id: str | None) -> StripeCustomer |
     return session.scalar(select(StripeCustomer).where(StripeCustomer.customer_id == customer_id).with_for_update())
 
 
+# --- What is to be done at Stripe ---
+
+
+@job("stripe.detach_method", retry=(10, 60, 300, 3_600))
+def detach_method(context: JobContext, method: str) -> None:
+    """The customer does not want to have it saved any more. Here it is gone already."""
+    client = context.registry.stripe.client
+    try:
+        client.v1.payment_methods.detach(method)
+    except stripe.InvalidRequestError:
+        return  # it is not attached, or gone: that is what was wanted
+    except stripe.StripeError as error:
+        raise Retry(say(error)) from None
+
+
 # --- What Stripe tells ---
 
 
@@ -109,8 +125,9 @@ def _apply_customer(session: Session, connection: Connection, told: Told, found:
         session.flush()
         return Outcome("processed")
     default = id_of((found.get("invoice_settings") or {}).get("default_payment_method"))
-    if default is not None and session.get(StripePaymentMethod, default) is not None:
-        customer.default_payment_method = default
+    is_ours_told = customer.default_payment_method == customer.told_method
+    if default is not None and is_ours_told and session.get(StripePaymentMethod, default) is not None:
+        customer.default_payment_method = customer.told_method = default
     session.flush()
     return Outcome("processed")
 

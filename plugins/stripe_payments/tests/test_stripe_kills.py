@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is killed in the middle of it"),
 ]
 # Of every so many moments one, so that the usual run is quick; another one in each round.
-STEP = 1 if os.environ.get("COMMERCE_SOAK") else 3
+STEP = 1 if os.environ.get("COMMERCE_SOAK") else 6
 
 
 def in_a_process_that_dies(shop: Shop, moment: int, act: Callable[[], object]) -> bool:

@@ -53,6 +53,7 @@ def test_the_client_is_told_what_it_needs_and_nothing_secret(shop: Shop) -> None
         "account": None,
         "mode": "test",
         "demo": False,
+        "demo_address": None,
         "capture": "automatic",
         "api_version": "2026-10-28.endive",
     }

@@ -24,6 +24,7 @@ from commerce_stripe_payments.connection import Connection
 from commerce_stripe_payments.models import StripeAttempt
 from commerce_stripe_payments.payments.attempts import ATTEMPT, SITE, end
 from commerce_stripe_payments.payments.declines import decline_code, text_of
+from commerce_stripe_payments.payments.mails import ask_to_confirm
 from commerce_stripe_payments.webhooks.handlers import EventHandler, Outcome
 from commerce_stripe_payments.webhooks.plain import gone_as_none
 from commerce_stripe_payments.webhooks.reading import Told, id_of, intent_of_charge
@@ -31,6 +32,8 @@ from commerce_stripe_payments.webhooks.reading import Told, id_of, intent_of_cha
 _log = structlog.get_logger("commerce.stripe")
 
 CODE = "stripe"
+# The bank wants to see the customer, who is not there.
+ASKED_FOR = "authentication_required"
 WAITING = ("requires_payment_method", "requires_confirmation", "requires_action")
 # A bank lets money be captured for seven days, mostly; an hour is ours.
 CAPTURABLE = timedelta(days=6, hours=23)
@@ -148,8 +151,13 @@ def _waiting(
     error = intent.get("last_payment_error") if intent.get("status") == "requires_payment_method" else None
     if not isinstance(error, dict):
         return None
-    attempt.decline_code = decline_code(error)
+    known, attempt.decline_code = attempt.decline_code, decline_code(error)
     attempt.error = text_of(attempt.decline_code)
+    if attempt.decline_code == ASKED_FOR and attempt.parameters.get("off_session"):
+        # Nothing has failed: the customer has not been asked yet.
+        if known != ASKED_FOR:
+            ask_to_confirm(session, order, connection.settings.return_url, now=now)
+        return None
     return _settle(session, order, attempt, "failed", until=_usual_end(connection, now), now=now)
 
 
@@ -288,7 +296,7 @@ def _orphan(session: Session, told: Told, now: datetime) -> None:
         settle_orphan.enqueue(session, now=now, intent=told.object_id, unique_key=f"stripe.orphan:{told.object_id}")
 
 
-_INTENT = EventHandler(_apply_intent, _intent_of_event, _orphan)
+_INTENT = EventHandler(_apply_intent, _intent_of_event, orphan=_orphan)
 _CHARGE = EventHandler(_apply_intent, _intent_of_charge)
 _SESSION = EventHandler(_apply_session, _session_of_event)
 

@@ -28,6 +28,10 @@ class ConfigOut(Output):
     account: str | None = Field(description="Of a connected account.", examples=["acct_1"])
     mode: Literal["test", "live"]
     demo: bool = Field(description="Payments go to a fake Stripe in this very shop: no money moves.")
+    demo_address: str | None = Field(
+        description="Of the fake: POST to its /_fake/confirm what Stripe's client would do.",
+        examples=["http://127.0.0.1:8420"],
+    )
     capture: Literal["automatic", "manual"]
     api_version: str = Field(examples=["2026-10-28.endive"])
 

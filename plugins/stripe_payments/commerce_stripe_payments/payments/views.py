@@ -17,7 +17,7 @@ from commerce_core.orders import service as orders
 from commerce_core.orders.models import Order
 from commerce_core.payments import service as payments
 from commerce_stripe_payments.amounts import AmountDoesNotFit
-from commerce_stripe_payments.connection import Connection
+from commerce_stripe_payments.connection import Connection, DemoAway
 from commerce_stripe_payments.customers import customer_of, usable_method
 from commerce_stripe_payments.models import StripeAttempt
 from commerce_stripe_payments.payments.attempts import current_attempt
@@ -45,6 +45,7 @@ def show_config(request: Any) -> ConfigOut:
         account=settings.account,
         mode=settings.mode,
         demo=settings.is_demo,
+        demo_address=_demo_address(stripe) if settings.is_demo else None,
         capture=settings.capture,
         api_version=settings.api_version,
     )
@@ -193,6 +194,13 @@ def own_order(request: Any, session: Session, order_id: UUID) -> Order:
     if order is None or (order.owner is not None and order.owner != request.owner):
         raise NotFound("There is no such order.")
     return order
+
+
+def _demo_address(stripe: Connection) -> str | None:
+    try:
+        return stripe.demo_address()
+    except DemoAway:
+        return None
 
 
 def _session(stripe: Connection, session_id: str) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ _log = structlog.get_logger("commerce.stripe")
 _AT_A_TIME = 20
 # A renewal is told within seconds, mostly. After this, Stripe is asked.
 OVERDUE_AFTER = timedelta(hours=2)
+_LIVE = ("incomplete", "trialing", "active", "past_due", "unpaid", "paused")
 
 
 @job("stripe.make_plans", queue="low", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
@@ -108,6 +109,47 @@ def read_overdue_subscriptions(context: JobContext) -> None:
     for subscription_id in overdue:
         with each_by_itself("subscription", subscription_id):
             settle(connection, subscription_id, now=context.now)
+
+
+@job("stripe.tell_defaults", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
+def tell_defaults(context: JobContext) -> None:
+    """Tell Stripe what customers want to pay with from now on: their subscriptions, too."""
+    connection: Connection = context.registry.stripe
+    with context.transaction() as session:
+        untold = session.scalars(select(StripeCustomer).where(_default_is_untold()).limit(_AT_A_TIME)).all()
+        session.expunge_all()
+        live = session.scalars(
+            select(StripeSubscription).where(
+                StripeSubscription.customer_id.in_([str(customer.customer_id) for customer in untold]),
+                StripeSubscription.status.in_(_LIVE),
+            )
+        ).all()
+        subscriptions = [(row.customer_id, str(row.subscription_id)) for row in live]
+    v1 = connection.client.v1
+    for customer in untold:
+        with each_by_itself("customer", customer.customer_id):
+            default = customer.default_payment_method
+            v1.customers.update(
+                str(customer.customer_id), {"invoice_settings": {"default_payment_method": default or ""}}
+            )
+            for customer_id, subscription_id in subscriptions:
+                if customer_id == customer.customer_id:
+                    v1.subscriptions.update(subscription_id, {"default_payment_method": default or ""})
+            with context.transaction() as session:
+                row = session.get_one(StripeCustomer, customer.id, with_for_update=True)
+                row.told_method = default
+
+
+def defaults_are_due(session: Session, now: datetime) -> bool:
+    """Whether there are such."""
+    return bool(session.scalar(select(select(StripeCustomer.id).where(_default_is_untold()).exists())))
+
+
+def _default_is_untold() -> ColumnElement[bool]:
+    return and_(
+        StripeCustomer.default_payment_method.is_distinct_from(StripeCustomer.told_method),
+        StripeCustomer.customer_id.is_not(None),
+    )
 
 
 @job("stripe.sync_customers", queue="low", retry=(), timeout=600)
