@@ -92,8 +92,9 @@ class Subscriber:
             return [name.removeprefix("stripe-") for name in templates if name.startswith("stripe-")]
 
 
-def offer(shop: Shop, code: str, amount: int, **more: Any) -> None:
-    """A plan that Stripe knows."""
-    body = {"code": code, "name": code.title(), "amount": amount, "currency": "EUR", **more}
-    shop.staff.post_json(f"{ADMIN_STRIPE}/plans", body, status=201)
+def offer(shop: Shop, *plans: tuple[str, int, dict[str, Any]]) -> None:
+    """Plans: their codes, what they cost, and what else is to be said of them."""
+    for code, amount, more in plans:
+        body = {"code": code, "name": code.title(), "amount": amount, "currency": "EUR", **more}
+        shop.staff.post_json(f"{ADMIN_STRIPE}/plans", body, status=201)
     shop.work()
