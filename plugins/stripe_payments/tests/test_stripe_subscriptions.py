@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
-from commerce_stripe_payments.models import StripePaymentMethod, StripeSubscription
+from commerce_stripe_payments.hooks import commerce_principals
+from commerce_stripe_payments.models import StripeEvent, StripePaymentMethod, StripeSubscription
+from commerce_stripe_payments.subscriptions.calls import settle
 from commerce_stripe_payments.subscriptions.entitlement import does_entitle, entitles, features_of, is_entitled
 from commerce_stripe_payments.subscriptions.events import SubscriptionChanged
 from commerce_stripe_payments.subscriptions.jobs import read_overdue_subscriptions, sync_customers
+from commerce_stripe_payments.webhooks.processing import process_event
 from commerce_stripe_payments.webhooks.reading import (
     intent_of_invoice,
     period_end_of_subscription,
@@ -456,6 +461,62 @@ def test_a_customer_who_has_another_address_is_told_to_stripe(subscribed: Subscr
     customer = str(ada.customer().customer_id)
     assert ada.v1.customers.retrieve(customer).email == "countess@example.com"
     assert len(ada.shop.calls(f"POST /v1/customers/{customer}")) == 2  # this, and the default way to pay
+
+
+def test_who_has_left_the_shop_pays_for_nothing_any_more(subscribed: Subscriber) -> None:
+    ada = subscribed
+    with transaction(ada.shop.engine) as session:
+        user = session.get_one(User, ada.user_id)
+        user.deleted_at, user.is_active, user.password_hash = ada.shop.clock.now(), False, None
+    ada.run(sync_customers)
+    ada.shop.work()
+    assert ada.stripe().status == "canceled"
+    ada.shop.tell()
+    assert (ada.row().status, ada.mails()) == ("canceled", [])
+
+
+def test_an_answer_that_is_older_than_what_is_written_is_asked_for_again(subscribed: Subscriber) -> None:
+    ada = subscribed
+    subscription_id = str(ada.row().subscription_id)
+    with Session(ada.shop.engine) as session:
+        [event] = session.scalars(
+            select(StripeEvent).where(StripeEvent.type == "customer.subscription.updated").order_by(StripeEvent.id)
+        ).all()
+        event.state = "received"
+        session.commit()
+        event_id = event.id
+    # Stripe answers, but the answer is late; meanwhile the subscription is paused.
+    pause = ada.shop.fake.go_wrong(f"GET /v1/subscriptions/{subscription_id}", "pause", "after")
+    late = threading.Thread(target=lambda: _run(ada, event_id))
+    late.start()
+    assert pause.reached.wait(30)
+    ada.v1.subscriptions.pause(subscription_id)
+    settle(ada.shop.stripe, subscription_id, now=ada.shop.clock.now())
+    assert ada.row().status == "paused"
+    pause.release()
+    late.join()
+    assert ada.row().status == "paused"
+    with Session(ada.shop.engine) as session:
+        assert session.get_one(StripeEvent, event_id).state == "received"
+    ada.shop.clock.tick(seconds=30)
+    ada.shop.work()
+    with Session(ada.shop.engine) as session:
+        assert session.get_one(StripeEvent, event_id).state == "processed"
+    assert ada.row().status == "paused"
+
+
+def _run(ada: Subscriber, event_id: UUID) -> None:
+    with transaction(ada.shop.engine) as session:
+        process_event.enqueue(session, now=ada.shop.clock.now(), event=event_id)
+    ada.shop.work()
+
+
+def test_features_are_groups_that_permissions_can_be_given_to(subscribed: Subscriber) -> None:
+    ada = subscribed
+    ada.change("switch", plan="pro")
+    with Session(ada.shop.engine) as session:
+        context = SimpleNamespace(actor=SimpleNamespace(user_id=ada.user_id), session=session, now=ada.shop.clock.now())
+        assert set(commerce_principals(context)) == {"stripe.reports", "stripe.exports"}  # type: ignore[arg-type]
 
 
 def test_the_condition_and_the_row_agree_on_who_is_entitled(subscribed: Subscriber) -> None:

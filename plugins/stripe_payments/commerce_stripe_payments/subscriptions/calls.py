@@ -141,8 +141,12 @@ def _ask(connection: Connection, wish: dict[str, Any], subscription_id: str | No
         case "resume":
             v1.subscriptions.resume(subscription_id, {}, key)
         case _:
-            v1.invoices.pay(given["invoice"], {}, key)
+            v1.invoices.pay(given["invoice"], _only(given, "payment_method"), key)
     return subscription_id
+
+
+def _only(given: dict[str, Any], name: str) -> Any:
+    return {name: given[name]} if name in given else {}
 
 
 def _made_before(client: stripe.StripeClient, given: dict[str, Any]) -> str | None:

@@ -18,6 +18,7 @@ from commerce_stripe_payments.models import StripeCustomer, StripeInvoice, Strip
 from commerce_stripe_payments.subscriptions import mails
 from commerce_stripe_payments.subscriptions.calls import carry_out, settle
 from commerce_stripe_payments.subscriptions.plans import make_plan
+from commerce_stripe_payments.subscriptions.wishes import change
 
 _log = structlog.get_logger("commerce.stripe")
 _AT_A_TIME = 20
@@ -154,9 +155,10 @@ def _default_is_untold() -> ColumnElement[bool]:
 
 @job("stripe.sync_customers", queue="low", retry=(), timeout=600)
 def sync_customers(context: JobContext) -> None:
-    """Tell Stripe of users who have another address or name than it knows. Who has left is told as nobody."""
+    """Tell Stripe of users who have another address or name than it knows. Who has left pays for nothing any more."""
     connection: Connection = context.registry.stripe
     with context.transaction() as session:
+        _cancel_of_those_who_left(session, now=context.now)
         changed = session.execute(
             select(StripeCustomer.id, StripeCustomer.customer_id, User.email, User.name)
             .join(User, User.id == StripeCustomer.user_id)
@@ -175,3 +177,15 @@ def sync_customers(context: JobContext) -> None:
             with context.transaction() as session:
                 row = session.get_one(StripeCustomer, row_id, with_for_update=True)
                 row.told_email, row.told_name = email, name
+
+
+def _cancel_of_those_who_left(session: Session, *, now: datetime) -> None:
+    rows = session.scalars(
+        select(StripeSubscription)
+        .join(User, User.id == StripeSubscription.user_id)
+        .where(User.deleted_at.is_not(None), StripeSubscription.status.in_(_LIVE), StripeSubscription.wish.is_(None))
+        .with_for_update(of=StripeSubscription)
+        .limit(500)
+    ).all()
+    for row in rows:
+        change(session, row, "cancel", at_once=True, now=now)

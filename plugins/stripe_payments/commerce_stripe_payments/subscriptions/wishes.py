@@ -152,7 +152,11 @@ def change(
     elif action == "cancel":
         parameters = {"at_once": at_once or row.status in ("incomplete", "unpaid", "paused")}
     elif action == "pay":
+        customer = session.scalar(select(StripeCustomer).where(StripeCustomer.customer_id == row.customer_id))
         parameters = {"invoice": row.latest_invoice}
+        if customer is not None and customer.default_payment_method is not None:
+            # Stripe may not have been told of it yet.
+            parameters["payment_method"] = customer.default_payment_method
     _wish(row, action, parameters, now=now)
     session.flush()
 
