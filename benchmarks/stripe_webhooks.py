@@ -29,7 +29,7 @@ EVENTS = 20_000
 
 
 def bench(console: Console, engine: Engine, url: str, config: Path, seconds: float) -> None:
-    """Prints one table: answers to webhooks, each an event of its own (but some come twice), and jobs done meanwhile."""
+    """Prints one table: answers to webhooks, some of them twice, and events used meanwhile."""
     migrations.upgrade(engine, owners_declared(make_settings(url, {"commerce.plugins": "stripe"})))
     table = Table(title="Stripe's webhooks")
     for column in ("clients", "answers/s", "p50 ms", "p95", "p99", "events used/s meanwhile", "answers"):
