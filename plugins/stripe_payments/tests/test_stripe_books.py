@@ -72,10 +72,10 @@ def test_what_is_known_on_one_side_only_is_told(shop: Shop) -> None:
     execute(shop, "UPDATE stripe_refund SET status = 'pending', amount = amount + 1 WHERE NOT is_external")
     assert differences(shop) == ["refund-amount"]
     made = next(found for found in shop.fake.client().v1.refunds.list().data if found.amount == 200)
-    del shop.fake.world.objects[made.id]
+    shop.fake.world.remove(shop.fake.world.objects[made.id])
     assert differences(shop) == ["refunded-here-only"]
     assert refund["id"]
-    del shop.fake.world.objects[shop.intent_id(order)]
+    shop.fake.world.remove(shop.fake.world.objects[shop.intent_id(order)])
     assert "paid-here-only" in differences(shop)
 
 
