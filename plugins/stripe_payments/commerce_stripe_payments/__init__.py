@@ -8,6 +8,6 @@ plugin = Plugin(
     settings="commerce_stripe_payments.settings:Settings",
     models="commerce_stripe_payments.models",
     migrations="commerce_stripe_payments.migrations",
-    capabilities=("stripe.payments",),
+    capabilities=("stripe.payments", "stripe.subscriptions"),
     mail_templates="mail",
 )

@@ -23,6 +23,8 @@ from commerce_stripe_payments.payments.attempts import attempts_of
 from commerce_stripe_payments.provider import StripeProvider
 from commerce_stripe_payments.reconcile import reconcile_daily
 from commerce_stripe_payments.settings import Settings
+from commerce_stripe_payments.subscriptions import jobs as subscription_jobs
+from commerce_stripe_payments.subscriptions.entitlement import features_of
 from commerce_stripe_payments.webhooks.handlers import all_handlers
 from commerce_stripe_payments.webhooks.processing import (
     bury_event,
@@ -50,6 +52,17 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     registry.stripe = connection
     config.include("commerce_stripe_payments.webhooks")
     config.include("commerce_stripe_payments.payments")
+    config.include("commerce_stripe_payments.subscriptions")
+
+
+_SUBSCRIPTION_JOBS: tuple[JobKind | Periodic | Watched, ...] = (
+    Watched(subscription_jobs.make_plans, subscription_jobs.plans_are_due),
+    Watched(subscription_jobs.change_subscriptions, subscription_jobs.changes_are_due),
+    Watched(subscription_jobs.tell_defaults, subscription_jobs.defaults_are_due),
+    subscription_jobs.refund_late_invoice,
+    Periodic(subscription_jobs.read_overdue_subscriptions, timedelta(hours=1)),
+    Periodic(subscription_jobs.sync_customers, timedelta(minutes=5)),
+)
 
 
 @hookimpl
@@ -77,8 +90,8 @@ def commerce_register_jobs() -> Iterable[JobKind | Periodic | Watched]:
         jobs.cancel_attempt,
         jobs.capture_attempt,
         jobs.settle_orphan,
+        *_SUBSCRIPTION_JOBS,
         methods.detach_method,
-        methods.tell_default,
         Periodic(reconcile_daily, timedelta(days=1)),
     ]
 
@@ -124,3 +137,12 @@ def commerce_register_extension_fields() -> Iterable[ExtensionField]:
 @hookimpl
 def commerce_order_fulfilling(ctx: Context, order: OrderFacts) -> None:
     disputes.refuse_if_disputed(ctx.session, order.id)
+
+
+@hookimpl
+def commerce_principals(ctx: Context) -> Iterable[str]:
+    """Subscribers belong to a group for each feature: a permission can be given to `stripe.reports`."""
+    if ctx.actor is None:
+        return ()
+    user_id = ctx.actor.user_id
+    return [f"stripe.{name}" for name in features_of(ctx.session, [user_id], now=ctx.now).get(user_id, ())]

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from commerce_core.jobs.kinds import Fatal, JobContext, Retry, job
+from commerce_core.jobs.kinds import JobContext, Retry, job
 from commerce_stripe_payments.connection import Connection, say
 from commerce_stripe_payments.models import StripeCustomer, StripePaymentMethod
 from commerce_stripe_payments.webhooks.handlers import EventHandler, Outcome
@@ -90,23 +90,6 @@ def detach_method(context: JobContext, method: str) -> None:
         raise Retry(say(error)) from None
 
 
-@job("stripe.tell_default", retry=(10, 60, 300, 3_600))
-def tell_default(context: JobContext, customer: str) -> None:
-    """Tell Stripe which way to pay is the default now."""
-    with context.transaction() as session:
-        row = session.scalar(select(StripeCustomer).where(StripeCustomer.customer_id == customer))
-        method = None if row is None else row.default_payment_method
-    if method is None:
-        return
-    try:
-        settings: Any = {"invoice_settings": {"default_payment_method": method}}
-        context.registry.stripe.client.v1.customers.update(customer, settings)
-    except stripe.InvalidRequestError as error:
-        raise Fatal(say(error)) from None
-    except stripe.StripeError as error:
-        raise Retry(say(error)) from None
-
-
 # --- What Stripe tells ---
 
 
@@ -142,8 +125,9 @@ def _apply_customer(session: Session, connection: Connection, told: Told, found:
         session.flush()
         return Outcome("processed")
     default = id_of((found.get("invoice_settings") or {}).get("default_payment_method"))
-    if default is not None and session.get(StripePaymentMethod, default) is not None:
-        customer.default_payment_method = default
+    is_ours_told = customer.default_payment_method == customer.told_method
+    if default is not None and is_ours_told and session.get(StripePaymentMethod, default) is not None:
+        customer.default_payment_method = customer.told_method = default
     session.flush()
     return Outcome("processed")
 

@@ -122,10 +122,20 @@ class StripeAttempt(Base):
 
 
 class StripeCustomer(Base):
-    """A user's customer at Stripe, one for each account and mode. `customer_id` is null until Stripe has answered."""
+    """A user's customer at Stripe, one for each account and mode. `customer_id` is null until Stripe has answered.
+
+    `told_...` is what Stripe has been told of the user.
+    """
 
     __tablename__ = "stripe_customer"
-    __table_args__ = (UniqueConstraint("user_id", "account", "livemode"),)
+    __table_args__ = (
+        UniqueConstraint("user_id", "account", "livemode"),
+        Index(
+            "ix_stripe_customer_untold",
+            "id",
+            postgresql_where=text("default_payment_method IS DISTINCT FROM told_method"),
+        ),
+    )
 
     id: Mapped[Id]
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
@@ -133,9 +143,9 @@ class StripeCustomer(Base):
     livemode: Mapped[bool]
     customer_id: Mapped[str | None] = mapped_column(Text, unique=True)
     default_payment_method: Mapped[str | None] = mapped_column(Text)
-    # What Stripe has been told of the user.
     told_email: Mapped[str | None] = mapped_column(Text)
     told_name: Mapped[str | None] = mapped_column(Text)
+    told_method: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
 
 

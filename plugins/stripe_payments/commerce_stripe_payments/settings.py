@@ -46,9 +46,7 @@ class Settings(Section):
     statement_descriptor_suffix: str | None = Field(default=None, max_length=22)
     return_url: str | None = Field(default=None, description="Where customers come back to, with {number} in it.")
     processing_days: int = Field(default=14, ge=1, le=60, description="How long a slow payment keeps its order open.")
-    dunning_mails: Attempts = Field(
-        default=(1, 2, 3), description="Which failed tries of a renewal customers are told."
-    )
+    dunning_mails: Attempts = Field(default=(1, 2, 3), description="The failed tries of a renewal that are told.")
     dunning_suspend_at: int = Field(default=4, ge=1, description="The try at which a subscription is suspended.")
     late_invoices: Literal["refund", "keep"] = Field(
         default="refund", description="What is paid after a subscription has ended goes back, or waits for the staff."

@@ -14,7 +14,7 @@ from commerce_core.api.problems import NotFound, Problem
 from commerce_core.api.schemas import Output
 from commerce_stripe_payments.connection import Connection, say
 from commerce_stripe_payments.customers import customer_of, find_customer
-from commerce_stripe_payments.methods import detach_method, drop_method, lock_customer, methods_of, tell_default
+from commerce_stripe_payments.methods import detach_method, drop_method, lock_customer, methods_of
 from commerce_stripe_payments.models import StripeCustomer, StripePaymentMethod
 
 
@@ -85,7 +85,6 @@ def set_default(request: Any) -> MethodList:
     """Pay with this one unless you say otherwise."""
     customer, method = _own_method(request)
     customer.default_payment_method = method.id
-    tell_default.enqueue(request.db, now=request.now, customer=str(customer.customer_id))
     return MethodList(data=_shown(request.db, customer))
 
 
@@ -98,11 +97,9 @@ def set_default(request: Any) -> MethodList:
 )
 def remove_method(request: Any) -> None:
     """Do not keep it any more. It cannot be used from now on."""
-    customer, method = _own_method(request)
+    _, method = _own_method(request)
     drop_method(request.db, method.id, now=request.now)
     detach_method.enqueue(request.db, now=request.now, method=method.id)
-    if customer.default_payment_method is not None:
-        tell_default.enqueue(request.db, now=request.now, customer=str(customer.customer_id))
 
 
 def _own_method(request: Any) -> tuple[StripeCustomer, StripePaymentMethod]:

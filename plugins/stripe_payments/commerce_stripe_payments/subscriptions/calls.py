@@ -139,7 +139,7 @@ def _ask(connection: Connection, wish: dict[str, Any], subscription_id: str | No
         case "pause":
             v1.subscriptions.pause(subscription_id, {}, key)
         case "resume":
-            v1.subscriptions.resume(subscription_id, {"billing_cycle_anchor": "now"}, key)
+            v1.subscriptions.resume(subscription_id, {}, key)
         case _:
             v1.invoices.pay(given["invoice"], {}, key)
     return subscription_id

@@ -1,8 +1,8 @@
 """What a subscription or an invoice, as Stripe has it now, does to our row of it, to its customer and to the mails.
 
 Whoever learns of it calls these: the webhooks, the answers to our own calls, the hourly look at what is overdue. An
-answer may be older than what is written already, and a status can go back and forth, so that ranks do not help: each
-answer comes with the version that the row had when Stripe was asked. If the row has changed since, Stripe is asked again.
+answer may be older than what is written already, and a status can go back and forth, so that ranks do not help. So an
+answer comes with the version that the row had when Stripe was asked: if it has changed since, Stripe is asked again.
 """
 
 from __future__ import annotations
@@ -192,11 +192,10 @@ def _locked(session: Session, condition: Any) -> StripeSubscription | None:
 def _plan_of(session: Session, found: dict[str, Any]) -> StripePlan | None:
     """The plan of the first item whose price is one of ours."""
     items = (found.get("items") or {}).get("data") or []
-    prices = [id_of(item.get("price")) or id_of(item.get("plan")) for item in items]
-    plans = session.scalars(
-        select(StripePlan).where(StripePlan.price_id.in_([price for price in prices if price]))
-    ).all()
-    return min(plans, key=lambda plan: prices.index(plan.price_id), default=None)
+    named = [id_of(item.get("price")) or id_of(item.get("plan")) for item in items]
+    prices = [price for price in named if price is not None]
+    plans = session.scalars(select(StripePlan).where(StripePlan.price_id.in_(prices))).all()
+    return min(plans, key=lambda plan: prices.index(str(plan.price_id)), default=None)
 
 
 def _was_unpaid(found: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import stripe
 import structlog
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from commerce_core.accounts.models import User
@@ -23,12 +23,15 @@ _log = structlog.get_logger("commerce.stripe")
 _AT_A_TIME = 20
 # A renewal is told within seconds, mostly. After this, Stripe is asked.
 OVERDUE_AFTER = timedelta(hours=2)
+_LIVE = ("incomplete", "trialing", "active", "past_due", "unpaid", "paused")
 
 
 @job("stripe.make_plans", queue="low", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
 def make_plans(context: JobContext) -> None:
     """Make new plans at Stripe."""
-    for plan_id in _due(context, StripePlan):
+    with context.transaction() as session:
+        due = session.scalars(select(StripePlan.id).where(_plan_is_due(context.now)).limit(_AT_A_TIME)).all()
+    for plan_id in due:
         with each_by_itself("plan", plan_id):
             make_plan(context.registry.stripe, plan_id, now=context.now)
 
@@ -36,19 +39,30 @@ def make_plans(context: JobContext) -> None:
 @job("stripe.change_subscriptions", queue="critical", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
 def change_subscriptions(context: JobContext) -> None:
     """Do what is wanted of subscriptions."""
-    for row_id in _due(context, StripeSubscription):
+    with context.transaction() as session:
+        wanted = select(StripeSubscription.id).where(_change_is_due(context.now))
+        due = session.scalars(wanted.order_by(StripeSubscription.next_attempt_at).limit(_AT_A_TIME)).all()
+    for row_id in due:
         with each_by_itself("subscription", row_id):
             carry_out(context.registry.stripe, row_id, now=context.now)
 
 
 def plans_are_due(session: Session, now: datetime) -> bool:
     """Whether there are new ones."""
-    return _is_due(session, StripePlan, now)
+    return bool(session.scalar(select(select(StripePlan.id).where(_plan_is_due(now)).exists())))
 
 
 def changes_are_due(session: Session, now: datetime) -> bool:
     """Whether something is wanted."""
-    return _is_due(session, StripeSubscription, now)
+    return bool(session.scalar(select(select(StripeSubscription.id).where(_change_is_due(now)).exists())))
+
+
+def _plan_is_due(now: datetime) -> ColumnElement[bool]:
+    return and_(StripePlan.state == "creating", StripePlan.next_attempt_at <= now)
+
+
+def _change_is_due(now: datetime) -> ColumnElement[bool]:
+    return and_(StripeSubscription.wish.is_not(None), StripeSubscription.next_attempt_at <= now)
 
 
 @job("stripe.refund_late_invoice", retry=(60, 600, 3_600, 21_600))
@@ -97,6 +111,47 @@ def read_overdue_subscriptions(context: JobContext) -> None:
             settle(connection, subscription_id, now=context.now)
 
 
+@job("stripe.tell_defaults", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
+def tell_defaults(context: JobContext) -> None:
+    """Tell Stripe what customers want to pay with from now on: their subscriptions, too."""
+    connection: Connection = context.registry.stripe
+    with context.transaction() as session:
+        untold = session.scalars(select(StripeCustomer).where(_default_is_untold()).limit(_AT_A_TIME)).all()
+        session.expunge_all()
+        live = session.scalars(
+            select(StripeSubscription).where(
+                StripeSubscription.customer_id.in_([str(customer.customer_id) for customer in untold]),
+                StripeSubscription.status.in_(_LIVE),
+            )
+        ).all()
+        subscriptions = [(row.customer_id, str(row.subscription_id)) for row in live]
+    v1 = connection.client.v1
+    for customer in untold:
+        with each_by_itself("customer", customer.customer_id):
+            default = customer.default_payment_method
+            v1.customers.update(
+                str(customer.customer_id), {"invoice_settings": {"default_payment_method": default or ""}}
+            )
+            for customer_id, subscription_id in subscriptions:
+                if customer_id == customer.customer_id:
+                    v1.subscriptions.update(subscription_id, {"default_payment_method": default or ""})
+            with context.transaction() as session:
+                row = session.get_one(StripeCustomer, customer.id, with_for_update=True)
+                row.told_method = default
+
+
+def defaults_are_due(session: Session, now: datetime) -> bool:
+    """Whether there are such."""
+    return bool(session.scalar(select(select(StripeCustomer.id).where(_default_is_untold()).exists())))
+
+
+def _default_is_untold() -> ColumnElement[bool]:
+    return and_(
+        StripeCustomer.default_payment_method.is_distinct_from(StripeCustomer.told_method),
+        StripeCustomer.customer_id.is_not(None),
+    )
+
+
 @job("stripe.sync_customers", queue="low", retry=(), timeout=600)
 def sync_customers(context: JobContext) -> None:
     """Tell Stripe of users who have another address or name than it knows. Who has left is told as nobody."""
@@ -116,27 +171,7 @@ def sync_customers(context: JobContext) -> None:
         ).all()
     for row_id, customer_id, email, name in changed:
         with each_by_itself("customer", customer_id):
-            connection.client.v1.customers.update(customer_id, {"email": email, "name": name})
+            connection.client.v1.customers.update(str(customer_id), {"email": email, "name": name})
             with context.transaction() as session:
                 row = session.get_one(StripeCustomer, row_id, with_for_update=True)
                 row.told_email, row.told_name = email, name
-
-
-def _due(context: JobContext, of: type[StripePlan | StripeSubscription]) -> list[object]:
-    with context.transaction() as session:
-        return list(
-            session.scalars(
-                select(of.id)
-                .where(_is_wanted(of), of.next_attempt_at <= context.now)
-                .order_by(of.next_attempt_at)
-                .limit(_AT_A_TIME)
-            )
-        )
-
-
-def _is_due(session: Session, of: type[StripePlan | StripeSubscription], now: datetime) -> bool:
-    return bool(session.scalar(select(exists().where(_is_wanted(of), of.next_attempt_at <= now))))
-
-
-def _is_wanted(of: type[StripePlan | StripeSubscription]) -> object:
-    return StripePlan.state == "creating" if of is StripePlan else StripeSubscription.wish.is_not(None)

@@ -65,7 +65,8 @@ def make_plan(connection: Connection, plan_id: UUID, *, now: datetime) -> None:
     v1 = connection.client.v1
     try:
         product_id = v1.products.create(product, {"idempotency_key": f"{key}:product"}).id
-        price_id = v1.prices.create({**price, "product": product_id}, {"idempotency_key": f"{key}:price"}).id
+        price["product"] = product_id
+        price_id = v1.prices.create(price, {"idempotency_key": f"{key}:price"}).id
     except stripe.StripeError as error:
         _log.error("stripe does not make a plan", plan=str(plan_id), error=say(error))
         with transaction(connection.engine) as session:

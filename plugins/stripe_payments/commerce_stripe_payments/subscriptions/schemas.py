@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -90,7 +90,7 @@ class SubscriptionIn(Input):
 
 
 class ChangeIn(Input):
-    """`switch` to another plan, `cancel`, `keep` what was to be cancelled, `pause`, `resume`, `pay` what is open now."""
+    """`switch` to another plan, `cancel`, `keep` what was to be cancelled, `pause`, `resume`, `pay` what is open."""
 
     action: Action
     plan: ShortText | None = Field(default=None, description="For `switch`: the plan's code.", examples=["pro-monthly"])
@@ -206,7 +206,7 @@ class PreviewOut(Output):
     due: Money
 
 
-def _plan(row: StripePlan, locale: str) -> dict[str, object]:
+def _plan(row: StripePlan, locale: str) -> dict[str, Any]:
     return {
         "id": row.id,
         "code": row.code,
@@ -219,7 +219,7 @@ def _plan(row: StripePlan, locale: str) -> dict[str, object]:
     }
 
 
-def _subscription(row: StripeSubscription, plan: StripePlan | None, *, locale: str, now: datetime) -> dict[str, object]:
+def _subscription(row: StripeSubscription, plan: StripePlan | None, *, locale: str, now: datetime) -> dict[str, Any]:
     return {
         "id": row.id,
         "plan": None if plan is None else PlanOut.of(plan, locale),

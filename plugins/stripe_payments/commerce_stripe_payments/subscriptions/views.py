@@ -57,7 +57,7 @@ def list_plans(request: Any) -> PlanList:
 def list_subscriptions(request: Any) -> SubscriptionList:
     """Your subscriptions, the latest first."""
     rows = subscriptions_of(request.db, request.actor.user_id)
-    shown = [shown_subscription(request, row) for row in rows]
+    shown = [shown_subscription(request, request.db, row) for row in rows]
     return SubscriptionList.model_construct(data=shown)
 
 
@@ -87,7 +87,7 @@ def start_subscription(request: Any, body: SubscriptionIn) -> StartedOut:
     carry_out(connection, row_id, now=request.now)
     with Session(connection.engine) as session:
         row = session.get_one(StripeSubscription, row_id)
-        shown = shown_subscription(request, row)
+        shown = shown_subscription(request, session, row)
         subscription_id = row.subscription_id
     if row.status == "refused":
         raise CannotStart
@@ -108,7 +108,7 @@ def show_subscription(request: Any) -> SubscriptionDetail:
     """One of your subscriptions, with its invoices."""
     row = own_subscription(request, path_id(request))
     invoices = [InvoiceOut.of(invoice, request.locale) for invoice in invoices_of(request.db, row)]
-    return SubscriptionDetail.model_construct(**dict(shown_subscription(request, row)), invoices=invoices)
+    return SubscriptionDetail.model_construct(**dict(shown_subscription(request, request.db, row)), invoices=invoices)
 
 
 @api_view(
@@ -126,7 +126,7 @@ def change_subscription(request: Any, body: ChangeIn) -> SubscriptionOut:
         raise Forbidden("Please ask the shop to do that.")
     row = own_subscription(request, path_id(request), lock=True)
     want(request, row, body)
-    return shown_subscription(request, row)
+    return shown_subscription(request, request.db, row)
 
 
 @api_view(
@@ -184,6 +184,6 @@ def want(request: Any, row: StripeSubscription, body: ChangeIn) -> None:
     )
 
 
-def shown_subscription(request: Any, row: StripeSubscription) -> SubscriptionOut:
+def shown_subscription(request: Any, session: Session, row: StripeSubscription) -> SubscriptionOut:
     """As its owner sees it."""
-    return SubscriptionOut.of(row, plan_of(request.db, row), locale=request.locale, now=request.now)
+    return SubscriptionOut.of(row, plan_of(session, row), locale=request.locale, now=request.now)

@@ -64,7 +64,7 @@ class WrongSubscriptionState(Conflict):
 
     slug = "stripe/wrong-subscription-state"
     title = "The subscription is in another state"
-    example: ClassVar[dict[str, Any]] = {"status": "canceled"}
+    example: ClassVar[dict[str, Any]] = {"subscription_status": "canceled"}
 
 
 def subscribe(
@@ -143,7 +143,7 @@ def change(
     if row.wish is not None:
         raise ChangeUnderWay
     if row.status not in _STATES[action] or row.subscription_id is None:
-        raise WrongSubscriptionState(f"It is {row.status}.", status=row.status)
+        raise WrongSubscriptionState(f"It is {row.status}.", subscription_status=row.status)
     parameters: dict[str, Any] = {}
     if action == "switch":
         if plan is None or plan.price_id is None or not plan.is_active:
@@ -163,7 +163,7 @@ def lock_subscription(session: Session, subscription_id: UUID) -> StripeSubscrip
 
 
 def lease(session: Session, row_id: UUID, *, now: datetime) -> StripeSubscription | None:
-    """A subscription of which something is wanted now, kept from the sweep for a while; None if nothing is. Locks it."""
+    """A subscription of which something is wanted, kept from the sweep for a while; None if nothing is. Locks it."""
     row = lock_subscription(session, row_id)
     if row is None or row.wish is None:
         return None

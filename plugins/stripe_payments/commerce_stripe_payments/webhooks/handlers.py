@@ -46,8 +46,8 @@ class EventHandler:
 
     apply: Apply
     fetch: Fetch | None = None
-    look: Callable[[Session, Told], Any] | None = None
     orphan: Callable[[Session, Told, datetime], None] | None = None
+    look: Callable[[Session, Told], Any] | None = None
 
 
 Handlers = Mapping[str, EventHandler]

@@ -15,7 +15,7 @@ from stripe.params._subscription_update_params import SubscriptionUpdateParams
 
 from commerce_stripe_payments.testing.api.customers import find_customer
 from commerce_stripe_payments.testing.api.payment_methods import attach, usable
-from commerce_stripe_payments.testing.billing import subscriptions
+from commerce_stripe_payments.testing.billing import invoices, subscriptions
 from commerce_stripe_payments.testing.billing.periods import end_of_period
 from commerce_stripe_payments.testing.billing.time import tell_of_trial_end
 from commerce_stripe_payments.testing.failures import Failure, Thing, missing, wrong
@@ -92,7 +92,9 @@ def update_subscription(call: Call, id: str) -> Thing:
         if changed:
             world.emit("customer.subscription.updated", found, previous=changed)
         if is_billed and found["status"] != "trialing":
-            subscriptions.bill_now(world, found, lines)
+            invoice = subscriptions.bill_now(world, found, lines)
+            if params.get("payment_behavior") == "error_if_incomplete" and invoice["status"] != "paid":
+                raise _undone(world, found, previous, invoice)
         else:
             found["_pending"] = [*found["_pending"], *lines]
     return found
@@ -177,6 +179,22 @@ def changed_items(world: World, subscription: Thing, given: list[Thing], behavio
             lines = [line for line in lines if line["amount"] < 0]
             lines.append(subscriptions.line(world, subscription, item))
     return lines
+
+
+def _undone(world: World, subscription: Thing, previous: Thing, invoice: Thing) -> Failure:
+    """The change that could not be paid has never been; its invoice is void."""
+    error = world.objects[invoice["_payment_intent"]]["last_payment_error"] or {}
+    invoices.void(world, invoice)
+    subscription.clear()
+    subscription.update(previous)
+    world.emit("customer.subscription.updated", subscription, previous={})
+    return Failure(
+        error.get("message", "There is no way to pay this."),
+        status=402,
+        type="card_error",
+        code=error.get("code", "card_declined"),
+        decline_code=error.get("decline_code"),
+    )
 
 
 def _intervals(subscription: Thing) -> list[Any]:

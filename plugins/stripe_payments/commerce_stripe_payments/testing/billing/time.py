@@ -70,7 +70,7 @@ def _of_subscription(world: World, subscription: Thing) -> Iterator[_Due]:
             resumes_at,
             lambda: world.change(subscription, "customer.subscription.updated", pause_collection=None),
         )
-    if status == "trialing" and not subscription["_told_of_trial_end"]:
+    if status == "trialing" and subscription["trial_end"] and not subscription["_told_of_trial_end"]:
         yield subscription["trial_end"] - 3 * _DAY, lambda: tell_of_trial_end(world, subscription)
     yield subscriptions.period_end(subscription), lambda: subscriptions.renew(world, subscription)
 
