@@ -7,11 +7,13 @@ the workers, find its address in the database.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection as DatabaseConnection
 from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 
 from commerce_core.database import transaction
 from commerce_stripe_payments.models import StripeSite
@@ -56,7 +58,8 @@ class Demo:
             self._fake.stop()
             self._fake = None
         if self._lock is not None:
-            self._lock.execute(_UNLOCK)
+            with suppress(OperationalError):  # the database may have ended before us
+                self._lock.execute(_UNLOCK)
             self._lock.close()
             self._lock = None
 

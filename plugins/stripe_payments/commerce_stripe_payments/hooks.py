@@ -26,7 +26,14 @@ from commerce_stripe_payments.settings import Settings
 from commerce_stripe_payments.subscriptions import jobs as subscription_jobs
 from commerce_stripe_payments.subscriptions.entitlement import features_of
 from commerce_stripe_payments.webhooks.handlers import all_handlers
-from commerce_stripe_payments.webhooks.processing import bury_event, process_event, prune_events, sweep_events
+from commerce_stripe_payments.webhooks.processing import (
+    bury_event,
+    events_have_come,
+    hand_out_events,
+    process_event,
+    prune_events,
+    sweep_events,
+)
 
 
 @hookimpl
@@ -76,6 +83,7 @@ def commerce_shutdown(registry: Any) -> None:
 def commerce_register_jobs() -> Iterable[JobKind | Periodic | Watched]:
     return [
         process_event,
+        Watched(hand_out_events, events_have_come),
         Periodic(sweep_events, timedelta(minutes=1)),
         Periodic(prune_events, timedelta(days=1)),
         Watched(jobs.carry_out_attempts, jobs.attempts_are_due),

@@ -46,7 +46,7 @@ class StripeEvent(Base):
     """One event of Stripe, kept as it came. Unique: a second delivery changes nothing.
 
     `account` is empty for the shop's own. `object_id` names what it is about. While `received` or `unmatched` it is
-    still to be used; `dead` ones wait for the staff.
+    still to be used, by a job since `queued_at`; `dead` ones wait for the staff.
     """
 
     __tablename__ = "stripe_event"
@@ -54,6 +54,7 @@ class StripeEvent(Base):
         one_of("state", "received", "processed", "ignored", "unmatched", "dead"),
         UniqueConstraint("account", "livemode", "event_id"),
         Index("ix_stripe_event_open", "received_at", postgresql_where=text("state IN ('received', 'unmatched')")),
+        Index("ix_stripe_event_new", "id", postgresql_where=text("state = 'received' AND queued_at IS NULL")),
         Index("ix_stripe_event_state", "state", "id"),
         Index("ix_stripe_event_type", "type", "id"),
         Index("ix_stripe_event_object_id", "object_id", postgresql_where=text("object_id IS NOT NULL")),
@@ -74,6 +75,7 @@ class StripeEvent(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     order_id: Mapped[UUID | None]
     received_at: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
     processed_at: Mapped[datetime | None]
 
 

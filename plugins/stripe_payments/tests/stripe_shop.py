@@ -9,11 +9,14 @@ from uuid import UUID
 
 from commerce_stripe_payments.models import StripeAttempt
 from commerce_stripe_payments.testing import FakeStripe
+from commerce_stripe_payments.webhooks.processing import hand_out_events
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from stripe_signing import SECRET, Sender
 from webtest import TestApp
 
+from commerce_core.database import transaction, uuid7
+from commerce_core.jobs.kinds import JobContext
 from commerce_core.mail.models import Mail
 
 API = "/api/v1"
@@ -96,6 +99,12 @@ class Shop:
         self.pay(order, method)
         self.tell()
         return order
+
+    def hand_out(self) -> None:
+        """The jobs of the events that have come are wanted, and not done yet."""
+        with transaction(self.engine) as session:
+            context = JobContext(uuid7(), "", 1, self.application.registry, self.engine, session)
+            hand_out_events.function(context)
 
     def tell(self, type: str = "*", **how: Any) -> None:
         """Let webhooks in, and use them."""

@@ -68,6 +68,7 @@ def test_d3_one_event_in_two_workers_at_once_takes_effect_once(shop: Shop) -> No
     order = shop.order()
     shop.pay(order)
     shop.fake.deliver("payment_intent.succeeded")
+    shop.hand_out()
     [job] = jobs_of(shop)
     with transaction(shop.engine) as session:
         [row] = session.scalars(select(StripeEvent)).all()

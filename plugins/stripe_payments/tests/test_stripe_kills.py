@@ -102,6 +102,7 @@ def test_a_worker_that_dies_while_it_uses_an_event(shop: Shop) -> None:
         before = shop.level(order)
         shop.work()  # the mail about the order
         shop.fake.deliver("payment_intent.succeeded")
+        shop.hand_out()
         died = in_a_process_that_dies(shop, moment, next_job(shop))
         revive(shop)
         assert shop.states(order) == ("processing", "paid"), moment

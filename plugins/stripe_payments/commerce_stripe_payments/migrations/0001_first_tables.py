@@ -43,12 +43,20 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("order_id", sa.UUID(), nullable=True),
         sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("queued_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("processed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.CheckConstraint(
             "state IN ('received', 'processed', 'ignored', 'unmatched', 'dead')", name=op.f("ck_stripe_event_state")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stripe_event")),
         sa.UniqueConstraint("account", "livemode", "event_id", name=op.f("uq_stripe_event_account_livemode_event_id")),
+    )
+    op.create_index(
+        "ix_stripe_event_new",
+        "stripe_event",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'received' AND queued_at IS NULL"),
     )
     op.create_index(
         "ix_stripe_event_object_id",

@@ -1,4 +1,4 @@
-"""What customers are written about payments that wait for them. The mail is part of the transaction it tells of."""
+"""What customers are written about payments that wait for them: part of the transaction that it tells of."""
 
 from __future__ import annotations
 

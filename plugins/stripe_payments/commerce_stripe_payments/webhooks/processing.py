@@ -13,10 +13,10 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import delete, exists, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from commerce_core.events import JobDied
-from commerce_core.jobs.kinds import JobContext, job
+from commerce_core.jobs.kinds import SWEEP_RETRY, SWEEP_TIMEOUT, JobContext, job
 from commerce_stripe_payments.connection import Connection, say
 from commerce_stripe_payments.models import StripeEvent
 from commerce_stripe_payments.webhooks.handlers import EventHandler, Outcome
@@ -31,6 +31,7 @@ UNMATCHED_PATIENCE = timedelta(hours=1)
 # One that nobody has used for so long has lost its job, and gets another.
 FORGOTTEN_AFTER = timedelta(seconds=60)
 OPEN = ("received", "unmatched", "dead")
+_AT_A_TIME = 200
 
 
 class NotUsed(Exception):
@@ -136,6 +137,35 @@ def bury_event(context: JobContext, event: JobDied) -> None:
             )
         ):
             note_failure(context.session, row.id, event.error or "its job has died", is_dead=True)
+
+
+@job("stripe.hand_out_events", queue="critical", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
+def hand_out_events(context: JobContext) -> None:
+    """Want a job for each event that has come since."""
+    while True:
+        with context.transaction() as session:
+            rows = session.scalars(
+                select(StripeEvent)
+                .options(defer(StripeEvent.body))
+                .where(StripeEvent.state == "received", StripeEvent.queued_at.is_(None))
+                .order_by(StripeEvent.id)
+                .limit(_AT_A_TIME)
+                .with_for_update(skip_locked=True)
+            ).all()
+            for row in rows:
+                row.queued_at = context.now
+                # Events of one object one after the other: less waiting for locks, and fewer calls in vain.
+                lane = None if row.object_id is None else f"stripe:{row.object_id}"
+                want(session, row.id, row.event_id, now=context.now, lane=lane)
+        if len(rows) < _AT_A_TIME:
+            return
+
+
+def events_have_come(session: Session, now: datetime) -> bool:
+    """Whether there are such."""
+    return bool(
+        session.scalar(select(exists().where(StripeEvent.state == "received", StripeEvent.queued_at.is_(None))))
+    )
 
 
 @job("stripe.sweep_events", queue="critical")

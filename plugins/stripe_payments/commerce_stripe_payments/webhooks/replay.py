@@ -62,6 +62,7 @@ def replay(session: Session, row: StripeEvent, *, now: datetime) -> None:
         raise NothingToReplay(row.detail, state=row.state, why=row.detail)
     row.state = "received"
     row.processed_at = None
+    row.queued_at = now
     session.flush()
     want(session, row.id, row.event_id, now=now)
 
