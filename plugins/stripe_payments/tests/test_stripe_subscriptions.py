@@ -30,6 +30,7 @@ from stripe_subscribers import ADMIN_STRIPE, PAY, SUBSCRIPTIONS, Subscriber, off
 
 from commerce_core.accounts.models import User
 from commerce_core.database import transaction
+from commerce_core.testing import concurrently
 
 pytestmark = pytest.mark.commerce(plugins=["stripe"], settings=SETTINGS)
 CREATE = "POST /v1/subscriptions"
@@ -98,6 +99,15 @@ def test_a_subscription_from_trial_through_two_failed_renewals_to_recovery(ada: 
     ada.pass_time(days=32)
     assert [invoice.status for invoice in ada.invoices()] == ["paid", "paid", "paid"]
     assert ada.row().status == "active"
+
+
+def test_two_clicks_make_one_subscription(ada: Subscriber) -> None:
+    # Who comes when it is made is told so, 409; who comes before sees it being made.
+    answers: list[Any] = concurrently([lambda: ada.subscribe("basic", status="*")] * 4)
+    assert {answer["id"] for answer in answers if "id" in answer} == {str(ada.row().id)}
+    assert {answer.get("status") for answer in answers} <= {"creating", "trialing", 409}
+    assert (ada.row().status, ada.row().wish) == ("trialing", None)
+    assert sum(1 for _ in ada.shop.fake.world.every("subscription")) == 1
 
 
 def test_a_first_payment_is_made_in_the_browser(ada: Subscriber) -> None:

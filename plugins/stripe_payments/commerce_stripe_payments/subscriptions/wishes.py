@@ -167,9 +167,12 @@ def lock_subscription(session: Session, subscription_id: UUID) -> StripeSubscrip
 
 
 def lease(session: Session, row_id: UUID, *, now: datetime) -> StripeSubscription | None:
-    """A subscription of which something is wanted, kept from the sweep for a while; None if nothing is. Locks it."""
+    """A subscription of which something is wanted, for the caller alone for a while. Locks it.
+
+    None if nothing is wanted, or somebody else is at it, or Stripe is to be left alone until later.
+    """
     row = lock_subscription(session, row_id)
-    if row is None or row.wish is None:
+    if row is None or row.wish is None or row.next_attempt_at is None or row.next_attempt_at > now:
         return None
     row.tries += 1
     row.next_attempt_at = now + LEASE
