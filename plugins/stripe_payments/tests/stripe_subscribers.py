@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from commerce_stripe_payments.models import StripeCustomer, StripeInvoice, StripeSubscription
+from commerce_stripe_payments.subscriptions.jobs import tell_defaults
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from stripe_shop import API, PAY, Shop
@@ -50,7 +51,7 @@ class Subscriber:
         method = self.v1.payment_methods.attach(card, {"customer": str(customer)})
         self.shop.tell()
         self.client.put(f"{PAY}/payment-methods/{method.id}/default")
-        self.shop.work()
+        self.run(tell_defaults)
         self.shop.tell()
         return method.id
 

@@ -15,7 +15,7 @@ from commerce_stripe_payments.models import StripeEvent, StripePaymentMethod, St
 from commerce_stripe_payments.subscriptions.calls import settle
 from commerce_stripe_payments.subscriptions.entitlement import does_entitle, entitles, features_of, is_entitled
 from commerce_stripe_payments.subscriptions.events import SubscriptionChanged
-from commerce_stripe_payments.subscriptions.jobs import read_overdue_subscriptions, sync_customers
+from commerce_stripe_payments.subscriptions.jobs import read_overdue_subscriptions, sync_customers, tell_defaults
 from commerce_stripe_payments.webhooks.processing import process_event
 from commerce_stripe_payments.webhooks.reading import (
     intent_of_invoice,
@@ -57,8 +57,8 @@ def subscribed(ada: Subscriber) -> Subscriber:
     ada.subscribe("plain")
     ada.shop.fake.confirm(intent_of(ada))
     ada.shop.tell()
-    # The card is saved now, and Stripe is told that it is the default.
-    ada.shop.work()
+    # The card is saved now; Stripe is told that it is the default.
+    ada.run(tell_defaults)
     assert ada.row().status == "active"
     return ada
 
@@ -352,7 +352,7 @@ def test_s10_the_default_way_to_pay_keeps_in_step(subscribed: Subscriber) -> Non
     assert ada.stripe().default_payment_method == second
     ada.v1.payment_methods.detach(second)
     ada.shop.tell()
-    ada.shop.work()
+    ada.run(tell_defaults)
     assert ada.customer().default_payment_method == first
     assert ada.stripe().default_payment_method == first
     found = ada.v1.customers.retrieve(str(ada.customer().customer_id))
