@@ -206,6 +206,18 @@ def commerce_shutdown(registry: Any) -> None:
     """
 
 
+@hookspec
+def commerce_disable_blockers(ctx: Context) -> Iterable[str]:
+    """Say what is still open, and would be stranded if the shop went on without the plugin.
+
+    When: by `commerce plugins blockers`, and by `commerce plugins purge` while the plugin is enabled.
+    Transaction: one of its own, rolled back afterwards.
+    Returns: a sentence for each thing, as `12 payments are authorized and not captured.`; nothing if the plugin can go.
+    On raise: the command fails.
+    Since: 0.1
+    """
+
+
 # --- Runtime ---
 
 

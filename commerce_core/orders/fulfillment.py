@@ -123,7 +123,6 @@ def fulfil_order(
     for line, quantity in shipped.items():
         line.fulfilled_quantity += quantity
     record(session, order, "fulfilled", actor, fulfillment_id=str(fulfillment.id), units=sum(shipped.values()))
-    settle_states(session, order, now=now, actor=actor)
     emit(
         session,
         OrderFulfilled(
@@ -135,6 +134,7 @@ def fulfil_order(
             notify=notify,
         ),
     )
+    settle_states(session, order, now=now, actor=actor)
     return fulfillment
 
 

@@ -387,6 +387,8 @@ def assert_adds_up(quote: Quote) -> None:
 def with_required(name: str) -> list[str]:
     """A plugin's name after the names of those that it requires, in an order in which they can be listed."""
     found: list[str] = []
+    if name not in installed():
+        raise LookupError(f"no plugin {name!r} is installed here: pip install -e .")
     for required in installed()[name].load().requires:
         found += [each for each in with_required(required) if each not in found]
     return [*found, name]

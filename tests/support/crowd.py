@@ -190,7 +190,7 @@ class Buyer:
             try:
                 answer = await browser.send(method, API + path, body, headers)
             except BrokenConnection as error:
-                self.told.broken[repr(error.__cause__)] += 1
+                self.told.broken[str(error).partition(": ")[2]] += 1
                 if not self.crowd.insists:
                     self.told.unexpected.append(str(error))
                     return Answer(0, None)
