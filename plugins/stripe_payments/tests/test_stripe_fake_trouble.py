@@ -107,6 +107,15 @@ def test_work_whose_answer_is_cut_off_is_done_once(fake: FakeStripe, stubborn: s
     assert (intents(fake), len(fake.requests)) == (1, 2)
 
 
+def test_a_refusal_can_be_lost_on_its_way_too(fake: FakeStripe, stubborn: stripe.StripeClient) -> None:
+    fake.go_wrong(CREATE, "cut", "after")
+    with pytest.raises(stripe.CardError) as refused:
+        stubborn.v1.payment_intents.create({**INTENT, "confirm": True, "payment_method": "pm_card_chargeDeclined"})
+    assert refused.value.headers is not None
+    assert refused.value.headers["Idempotent-Replayed"] == "true"
+    assert intents(fake) == 1
+
+
 def test_work_whose_answer_never_comes_is_done_once(fake: FakeStripe, hasty: stripe.StripeClient) -> None:
     hang = fake.go_wrong(CREATE, "hang", "after")
     assert hasty.v1.payment_intents.create(INTENT).id
