@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from commerce_core.accounts import recovery, users
@@ -33,9 +34,7 @@ def list_users(request: Any, query: UserQuery) -> Any:
         before=query.after,
         limit=query.limit,
     )
-    return cursor_list_of(
-        request.path, query, [AdminUserOut.of(user) for user in found], found[-1].id if more else None
-    )
+    return cursor_list_of(request.path, query, _shown(request, found), found[-1].id if more else None)
 
 
 @api_view(
@@ -53,7 +52,7 @@ def create_user(request: Any, body: UserCreateIn) -> AdminUserOut:
     user = users.add_user(request.db, body.email, body.name, body.role, created_at=request.now)
     recovery.invite(request.db, user, settings=request.settings.accounts, locale=request.locale, now=request.now)
     request.audit("user.create", f"user:{user.id}", after={"role": user.role})
-    return AdminUserOut.of(user)
+    return _shown(request, [user])[0]
 
 
 @api_view(
@@ -68,7 +67,7 @@ def show_user(request: Any) -> AdminUserOut:
     user = request.db.get(User, path_id(request))
     if user is None:
         raise NotFound("There is no such user.")
-    return AdminUserOut.of(user)
+    return _shown(request, [user])[0]
 
 
 @api_view(
@@ -83,7 +82,7 @@ def change_user(request: Any, body: UserChangeIn) -> AdminUserOut:
     """Change a user's role, tier or name, or whether they may sign in. Who may not is signed out everywhere."""
     user, before = users.change_user(request.db, path_id(request), body.model_dump(exclude_unset=True), now=request.now)
     request.audit("user.update", f"user:{user.id}", before=before, after=users.audited(user))
-    return AdminUserOut.of(user)
+    return _shown(request, [user])[0]
 
 
 @api_view(
@@ -99,3 +98,10 @@ def logout_user(request: Any) -> Any:
     count = users.sign_out(request.db, user_id, now=request.now)
     request.audit("user.logout-all", f"user:{user_id}", after={"signed_out": count})
     return {"signed_out": count}
+
+
+def _shown(request: Any, found: Sequence[User]) -> list[AdminUserOut]:
+    """Users, with what plugins show of them."""
+    shown = [AdminUserOut.of(user) for user in found]
+    request.registry.extensions.extend(request, "user", shown)
+    return shown

@@ -33,14 +33,14 @@ from commerce_core.orders.privacy import OrdersUnderWay, forget_customer
 @api_view(route_name="me", request_method="GET", permission=Permission.ACCOUNT, returns=MeOut)
 def show_me(request: Any) -> MeOut:
     """Who you are, and what your token allows."""
-    return MeOut.of_actor(request.db.get_one(User, request.actor.user_id), request.actor)
+    return _me(request, request.db.get_one(User, request.actor.user_id))
 
 
 @api_view(route_name="me", request_method="PATCH", permission=Permission.ACCOUNT, body=ProfileIn, returns=MeOut)
 def change_me(request: Any, body: ProfileIn) -> MeOut:
     """Change your name or telephone number."""
     user = users.change_profile(request.db, request.actor.user_id, body.model_dump(exclude_unset=True))
-    return MeOut.of_actor(user, request.actor)
+    return _me(request, user)
 
 
 @api_view(
@@ -124,7 +124,7 @@ def request_email_change(request: Any, body: EmailIn) -> Any:
 def confirm_email_change(request: Any, body: CodeIn) -> MeOut:
     """Take the new address, with the code that was mailed to it."""
     user = profile.confirm_email_change(request.db, request.actor.user_id, body.token, now=request.now)
-    return MeOut.of_actor(user, request.actor)
+    return _me(request, user)
 
 
 @api_view(
@@ -176,3 +176,9 @@ def verify(request: Any, password: str) -> Verified:
     """The requester's password, before anything is changed. Counted: a stolen token must not be used to guess it."""
     request.limits.hit("login_account", request.actor.name)
     return signin.verify_password(request.registry.engine, request.registry.passwords, request.actor.user_id, password)
+
+
+def _me(request: Any, user: User) -> MeOut:
+    me = MeOut.of_actor(user, request.actor)
+    request.registry.extensions.extend(request, "user", [me])
+    return me

@@ -24,6 +24,7 @@ from commerce_core.api.schemas import (
     hint,
 )
 from commerce_core.carts.schemas import CartMerge
+from commerce_core.plugins.extensions import extensions_of
 
 Role = Literal["customer", "staff", "admin"]
 # What web browsers take for an address (the HTML standard), with a dot in the domain. So it is ASCII: the database and
@@ -174,6 +175,7 @@ class MeOut(UserOut):
     """The user, and what the token in use allows."""
 
     permissions: list[str] = Field(description="Those of plugins, too.", examples=[["account:self", "public"]])
+    extensions: dict[str, Any] = extensions_of("user")
 
     @classmethod
     def of_actor(cls, user: User, actor: Actor) -> Self:
@@ -246,6 +248,7 @@ class AdminUserOut(UserOut):
     is_active: bool
     has_password: bool
     deleted_at: datetime | None
+    extensions: dict[str, Any] = extensions_of("user")
 
     @classmethod
     def of(cls, user: User) -> Self:

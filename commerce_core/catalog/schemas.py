@@ -101,12 +101,17 @@ class CategoryOut(CategoryRef):
 
     description: str
     children: list[CategoryOut]
+    extensions: dict[str, Any] = extensions_of("category")
 
 
-class BrandOut(Output):
+class BrandRef(Output):
     id: UUID
     slug: str = Field(examples=["kestrel"])
     name: str = Field(examples=["Kestrel"])
+
+
+class BrandOut(BrandRef):
+    extensions: dict[str, Any] = extensions_of("brand")
 
 
 class StockOut(Output):
@@ -152,7 +157,7 @@ class ProductOut(Output):
     currency: str = Field(description="ISO 4217 code.", examples=["USD"])
     available: int | None = Field(description="Units of all variants; null when one of them is not tracked.")
     category: CategoryRef | None
-    brand: BrandOut | None
+    brand: BrandRef | None
     images: list[Image]
     attributes: dict[str, Any] = Field(examples=[{"material": "cotton"}])
     variant_count: int
@@ -229,6 +234,7 @@ def present_categories(categories: Sequence[Category]) -> list[dict[str, Any]]:
                 "name": category.name,
                 "description": category.description,
                 "children": below[category.id],
+                "extensions": {},
             }
         )
     return below[None]
@@ -236,7 +242,7 @@ def present_categories(categories: Sequence[Category]) -> list[dict[str, Any]]:
 
 def present_brand(brand: Brand) -> dict[str, Any]:
     """A BrandOut."""
-    return {"id": brand.id, "slug": brand.slug, "name": brand.name}
+    return {"id": brand.id, "slug": brand.slug, "name": brand.name, "extensions": {}}
 
 
 def discount_percentage(price: int, compare_at: int | None) -> int | None:

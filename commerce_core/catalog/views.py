@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from commerce_core.accounts.permissions import Permission
@@ -9,6 +10,7 @@ from commerce_core.api.endpoints import api_view
 from commerce_core.api.problems import NotFound
 from commerce_core.api.schemas import page_of
 from commerce_core.catalog import queries, tags
+from commerce_core.catalog.models import Category
 from commerce_core.catalog.queries import Listing
 from commerce_core.catalog.rows import ProductRow, VariantRow
 from commerce_core.catalog.schemas import (
@@ -68,7 +70,7 @@ def show_product(request: Any) -> dict[str, Any]:
 )
 def list_categories(request: Any) -> dict[str, Any]:
     """The category tree."""
-    return {"data": present_categories(queries.list_categories(request.db))}
+    return {"data": _categories(request, queries.list_categories(request.db))}
 
 
 @api_view(
@@ -84,7 +86,7 @@ def show_category(request: Any) -> dict[str, Any]:
     branch = queries.category_branch(request.db, _from_path(request, "slug"))
     if not branch:
         raise _no_such_category()
-    (category,) = present_categories(branch)
+    (category,) = _categories(request, branch)
     return category
 
 
@@ -110,7 +112,9 @@ def list_category_products(request: Any, query: CategoryProductsQuery) -> dict[s
 )
 def list_brands(request: Any) -> dict[str, Any]:
     """All brands."""
-    return {"data": [present_brand(brand) for brand in queries.list_brands(request.db)]}
+    brands = [present_brand(brand) for brand in queries.list_brands(request.db)]
+    request.registry.extensions.extend(request, "brand", brands)
+    return {"data": brands}
 
 
 def _listing(request: Any, filters: ProductFilters, options: ListOptions) -> Listing:
@@ -142,6 +146,16 @@ def _extend(request: Any, products: list[dict[str, Any]]) -> None:
     extensions = request.registry.extensions
     extensions.extend(request, "product", products)
     extensions.extend(request, "variant", [variant for product in products for variant in product.get("variants", ())])
+
+
+def _categories(request: Any, categories: Sequence[Category]) -> list[dict[str, Any]]:
+    """The tree, with what plugins show of each."""
+    tree = present_categories(categories)
+    every = list(tree)
+    for category in every:  # grows while it is gone through
+        every += category["children"]
+    request.registry.extensions.extend(request, "category", every)
+    return tree
 
 
 def _from_path(request: Any, name: str) -> str:

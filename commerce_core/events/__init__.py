@@ -70,6 +70,7 @@ __all__ = [
     "WebhookReceived",
     "attach",
     "emit",
+    "every_kind",
     "log_event",
     "savepoint",
 ]
@@ -80,6 +81,18 @@ _log = structlog.get_logger("commerce.events")
 
 Subscriber = Callable[[Any], None]
 Recorder = Callable[[Session, Any], object]
+
+
+def every_kind() -> list[type[Event]]:
+    """The classes of events that there are, those of the loaded plugins among them."""
+
+    def kinds(of: type[Event]) -> Iterator[type[Event]]:
+        for kind in of.__subclasses__():
+            if "topic" in vars(kind):
+                yield kind
+            yield from kinds(kind)
+
+    return list(kinds(Event))
 
 
 class EventBus:

@@ -41,6 +41,9 @@ Carried = tuple[UUID, str, int]
 class Courier(Protocol):
     """Gives jobs to the carrier."""
 
+    # Whether a message is committed together with its job, so that nobody need look whether it got lost in between.
+    with_the_job: bool
+
     def hand_over(self, session: Session, jobs: Sequence[Carried]) -> None:
         """Carry these jobs once the session's transaction has committed. Never fails: the feeder will see to them."""
         ...
@@ -98,6 +101,7 @@ def turns(queues: Sequence[str]) -> Iterator[Sequence[str]]:
 class PostgresCourier:
     """Messages are rows of an unlogged table, written in the transaction that wants the job."""
 
+    with_the_job = True
     _INSERT = text(
         "INSERT INTO job_message (queue, data, priority)"
         " SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:data AS bytea[]), CAST(:priorities AS float8[]))"
@@ -162,6 +166,8 @@ class PostgresQueues(PostgresStorage):  # type: ignore[misc]
 
 class RedisCourier:
     """Messages are members of a sorted set for each queue, added after the commit."""
+
+    with_the_job = False
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client

@@ -22,6 +22,7 @@ from commerce_core.api.problems import Conflict
 from commerce_core.database import uuid7
 from commerce_core.events import JobDied, emit
 from commerce_core.jobs import statements
+from commerce_core.jobs.carrier import Courier
 from commerce_core.jobs.kinds import DEFAULT_RETRY, JobKind, RateLimit
 from commerce_core.jobs.models import Job, JobBatch
 from commerce_core.log import first_line
@@ -87,6 +88,8 @@ def enqueue(
     run at the same time. `rate_key`: they count together for the kind's rate limit. `waits_for`: not before that job is
     done. Raises InvalidArguments.
     """
+    courier = _courier(session)
+    ready = waits_for is None and (run_at is None or run_at <= now)
     row = insert(Job).values(
         id=uuid7(),
         name=kind.name,
@@ -102,21 +105,26 @@ def enqueue(
         rate_key=(rate_key or kind.name) if kind.rate else None,
         waits_for=waits_for,
         batch_id=batch_id,
+        carried_at=now if ready and courier is not None and courier.with_the_job else None,
         created_at=now,
     )
     if unique_key is not None:
         row = row.on_conflict_do_nothing(index_elements=["unique_key"], index_where=text("state = 'waiting'"))
     job_id = session.scalar(row.returning(Job.id))
-    if job_id is not None and waits_for is None and (run_at is None or run_at <= now):
+    if job_id is not None and ready:
         hand_over(session, [(job_id, kind.queue, priority)])
     return job_id
 
 
 def hand_over(session: Session, jobs: Sequence[tuple[UUID, str, int]]) -> None:
     """Give the ids of jobs that may run now to the carrier, when and if the transaction commits."""
-    courier = session.get_bind().get_execution_options().get("commerce_courier")
+    courier = _courier(session)
     if courier is not None:
         courier.hand_over(session, jobs)
+
+
+def _courier(session: Session) -> Courier | None:
+    return session.get_bind().get_execution_options().get("commerce_courier")
 
 
 def claim(engine: Engine, job_id: UUID, kinds: Mapping[str, JobKind], *, worker: str, now: datetime) -> Claim | None:

@@ -19,6 +19,8 @@ from mako.template import Template
 from commerce_core.settings import MailSettings
 
 _BUILT_IN = Path(__file__).parent / "templates"
+# Of the templates that name none.
+_LANGUAGE = "en"
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(_[A-Za-z0-9]{2,8})*")
 
 
@@ -43,25 +45,28 @@ class Templates:
     def write(self, template: str, context: Mapping[str, Any], locale: str) -> Letter:
         """The letter. Raises whatever a template raises; a LookupError when there is none of that name."""
         values = {"shop_name": self._shop_name, **context}
-        text = _find(self._text, template, locale, "txt")
+        text, _ = _find(self._text, template, locale, "txt")
         if text is None:
             raise LookupError(f"There is no template {template}.txt.")
         subject, _, body = text.render_unicode(**values).lstrip().partition("\n")
-        html = _find(self._html, template, locale, "html")
+        html, language = _find(self._html, template, locale, "html")
         return Letter(
             # What stands in a header is one line, whatever was put into the template.
             subject=" ".join(subject.split()),
             text=body.strip() + "\n",
-            html=None if html is None else html.render_unicode(**values),
+            html=None if html is None else html.render_unicode(language=language, **values),
         )
 
 
-def _find(lookup: TemplateLookup, name: str, locale: str, kind: str) -> Template | None:
-    """The template for a locale, else its language, else any."""
-    languages = [f".{locale}", f".{locale.partition('_')[0]}"] if _LOCALE.fullmatch(locale) else []
-    for language in [*languages, ""]:
+def _find(lookup: TemplateLookup, name: str, locale: str, kind: str) -> tuple[Template | None, str]:
+    """The template for a locale, else its language, else any; and the language that it is in, as HTML names it."""
+    languages = [locale, locale.partition("_")[0]] if _LOCALE.fullmatch(locale) else []
+    for language in languages:
         try:
-            return lookup.get_template(f"{name}{language}.{kind}")
+            return lookup.get_template(f"{name}.{language}.{kind}"), language.replace("_", "-")
         except TopLevelLookupException:
             continue
-    return None
+    try:
+        return lookup.get_template(f"{name}.{kind}"), _LANGUAGE
+    except TopLevelLookupException:
+        return None, _LANGUAGE

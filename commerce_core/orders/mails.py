@@ -147,6 +147,7 @@ def _order(order: Order, url: str | None) -> dict[str, Any]:
         "total": formatted(order.total, order.currency, order.locale),
         "is_free": order.total == 0,
         "shipping_address": _address(order.shipping_address),
+        "billing_address": _address(order.billing_address) if order.billing_address != order.shipping_address else [],
         "pay_by": None if order.expires_at is None else format_datetime(order.expires_at, "long", locale=order.locale),
     }
 
@@ -157,6 +158,7 @@ def _line(order: Order, line: OrderLine) -> dict[str, Any]:
         "variant": line.variant_name,
         "sku": line.sku,
         "quantity": line.quantity,
+        "unit_price": formatted(line.unit_price, order.currency, order.locale),
         "total": formatted(line.total, order.currency, order.locale),
     }
 

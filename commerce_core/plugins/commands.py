@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,36 @@ def _describe(host: PluginHost, candidate: Candidate) -> None:
             click.echo(f"  {what}: {found}")
 
 
+@plugins.command("new")
+@click.argument("name")
+@click.option("--with", "parts", default="", help="What it should have, as models,route,field; `all` for everything.")
+@click.option(
+    "--dir",
+    "folder",
+    default=".",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where to put its folder, commerce-NAME.",
+)
+def new(name: str, parts: str, folder: Path) -> None:
+    """Write a new plugin, with tests, to go on from."""
+    from commerce_core.plugins.scaffold import PARTS, ScaffoldRefused, with_needed, write_plugin
+
+    wanted = list(PARTS) if parts == "all" else [part for part in re.split(r"[,\s]+", parts) if part]
+    try:
+        written = write_plugin(name, wanted, folder)
+    except ScaffoldRefused as error:
+        raise click.ClickException(str(error)) from None
+    added = [part for part in with_needed(wanted) if part not in wanted]
+    root = folder / f"commerce-{name}"
+    click.echo(f"Wrote {len(written)} files into {root}{f', with {added[0]}, which others need' if added else ''}.")
+    click.echo(
+        f"Go on with:\n  cd {root}\n  python3 -m venv .venv\n  .venv/bin/pip install -e '.[dev]'\n  .venv/bin/pytest"
+    )
+    missing = [part for part in PARTS if part not in with_needed(wanted)]
+    if missing:
+        click.echo(f"There is also, for --with: {', '.join(missing)}.")
+
+
 @plugins.command("config")
 @click.argument("name")
 def show_config(name: str) -> None:
@@ -114,8 +145,35 @@ def show_config(name: str) -> None:
 @plugins.command()
 @click.argument("name")
 @config_argument
+def blockers(name: str, config: str) -> None:
+    """Say what an enabled plugin has still open: settle it before you take the plugin out. Exit 1 if there is any."""
+    from commerce_core.settings import load_settings
+
+    if name not in load_settings(config).commerce.plugins:
+        raise click.ClickException(f"{name} is not enabled in {config}.")
+    found = _blockers(name, config)
+    if found:
+        raise click.ClickException("\n  ".join([f"{name} cannot go yet:", *found]))
+    click.echo(f"Nothing of {name} is open.")
+
+
+def _blockers(name: str, config: str) -> list[str]:
+    from sqlalchemy.orm import Session
+
+    from commerce_core.cli.shop import open_shop
+    from commerce_core.plugins.context import Context
+
+    with open_shop(config) as shop, Session(shop.engine) as session:
+        host: PluginHost = shop.registry.plugins
+        found = host.hook("commerce_disable_blockers").collect(Context(host, session=session))
+        return [reason for implementation, reason in found if implementation.plugin == name]
+
+
+@plugins.command()
+@click.argument("name")
+@config_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--by-name", is_flag=True, help="Do not run the plugin's own migrations backwards.")
+@click.option("--by-name", is_flag=True, help="Do not load the plugin, nor run its migrations backwards.")
 def purge(name: str, config: str, yes: bool, by_name: bool) -> None:
     """Drop all of a plugin's tables, for good. Works without its code, too."""
     from commerce_core import migrations
@@ -132,6 +190,8 @@ def purge(name: str, config: str, yes: bool, by_name: bool) -> None:
             click.echo(f"  {size}")
         if name in owners:
             click.echo("It is still enabled: processes that run now will miss their tables.")
+            for reason in [] if by_name else _blockers(name, config):
+                click.echo(f"Still open: {reason}")
         if not yes:
             click.confirm("Drop all of it?", abort=True)
         migrations.purge(database.engine, name, None if by_name else owners.get(name), report=click.echo)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 from uuid import UUID
 
 from commerce_core.events import Event
 from commerce_core.jobs.kinds import JobKind
 from commerce_core.plugins.context import Context
 
-Resource = Literal["product", "variant", "cart", "order"]
-RESOURCES: tuple[Resource, ...] = ("product", "variant", "cart", "order")
+Resource = Literal["product", "variant", "category", "brand", "cart", "order", "user"]
+RESOURCES: tuple[Resource, ...] = get_args(Resource)
 # Who has a permission, from the one with the fewest on; each has what the one before has.
 RoleName = Literal["guest", "customer", "staff", "admin"]
 
@@ -24,9 +24,10 @@ class ExtensionField:
     `load_many(ctx, ids)` is called once for all that is shown, and returns a JSON value by id; what it leaves out is
     null. Do it in one statement. `schema` is the value's JSON schema, for the API's reference.
 
-    Products and variants are answered out of a cache, the same for everybody: their fields may not depend on who asks
-    (`ctx.actor` is None). When a value has changed, `emit(session, ProductChanged(what=..., product_ids=...))` in the
-    transaction of the change: that drops the answers.
+    Products, variants, categories and brands are answered out of a cache, the same for everybody: their fields may not
+    depend on who asks (`ctx.actor` is None). When a value has changed, emit
+    `ProductChanged(what=..., product_ids=..., category_id=..., brand_id=...)` in the transaction of the change: that
+    drops the answers.
     """
 
     resource: Resource

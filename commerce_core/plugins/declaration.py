@@ -20,7 +20,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 """Marks a function of a plugin's `hookspecs` module as a hook that other plugins may implement."""
 
 # Without "_", so that it is plain where a table's owner ends: `loyalty_points` can be of nobody but `loyalty`.
-_NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
+NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _CAPABILITY = re.compile(r"[a-z][a-z0-9.-]{0,59}")
 
@@ -71,7 +71,7 @@ class Plugin:
 
     def _problems(self) -> list[str]:
         problems = []
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             problems.append(f"the name {self.name!r} should be 2 to 31 of a-z and 0-9, a letter first")
         for what in ("hooks", "models", "migrations", "hookspecs"):
             module = getattr(self, what)
@@ -83,7 +83,7 @@ class Plugin:
                 problems.append(f"settings should be written as package.module:Class, not {self.settings!r}")
         for what in ("requires", "after", "capabilities"):
             names = getattr(self, what)
-            pattern = _CAPABILITY if what == "capabilities" else _NAME
+            pattern = _CAPABILITY if what == "capabilities" else NAME
             if not isinstance(names, tuple) or not all(isinstance(n, str) and pattern.fullmatch(n) for n in names):
                 problems.append(f"{what} should be a tuple of names, not {names!r}")
         return problems

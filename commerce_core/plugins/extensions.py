@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from commerce_core.plugins.host import PluginHost
 
 # Answered out of a cache, the same for everybody.
-_CACHED = ("product", "variant")
+_CACHED = ("product", "variant", "category", "brand")
 _MARK = "x-extensions"
 
 

@@ -174,12 +174,12 @@ def _declare(candidate: Candidate, settings: CoreSettings) -> None:
     for name in (plugin.mail_templates, plugin.static):
         if name is not None and not plugin.folder(name).is_dir():
             candidate.blame(f"there is no folder {plugin.folder(name)}", where)
-    owner = _clash(candidate.name)
+    owner = clash_of(candidate.name)
     if owner is not None:
         candidate.blame(f"the name {candidate.name} is that of {owner}: call the plugin something else", where)
 
 
-def _clash(name: str) -> str | None:
+def clash_of(name: str) -> str | None:
     """What of the core has this name already."""
     from commerce_core.cli.main import COMMANDS
 

@@ -36,7 +36,7 @@ from commerce_core.catalog.service import add_variant, create_product
 from commerce_core.clock import Clock
 from commerce_core.database import Base, make_engine, transaction
 from commerce_core.embedded import embedded_postgres, resolve
-from commerce_core.events import ProductChanged, attach, emit
+from commerce_core.events import Event, ProductChanged, attach, emit, every_kind
 from commerce_core.jobs.feeder import Feeder
 from commerce_core.jobs.runner import run_due
 from commerce_core.mail.models import Mail
@@ -48,9 +48,10 @@ from commerce_core.pricing.rules import Pricing
 from commerce_core.settings import CoreSettings, parse_settings
 from commerce_core.stock.service import receive_stock
 from commerce_core.stock.verify import verify_stock
+from commerce_core.testing.databases import migrated_template, own_database_url, own_engine
 from commerce_core.testing.redis import redis_server, running_redis
 
-__all__ = ["redis_server"]  # a fixture, too
+__all__ = ["migrated_template", "own_database_url", "own_engine", "redis_server"]  # fixtures, too
 
 Result = TypeVar("Result")
 
@@ -350,6 +351,15 @@ def run_jobs(application: Any) -> Callable[[], int]:
         return run_due(application.registry, application.registry.engine)
 
     return run
+
+
+@pytest.fixture
+def happened(application: Any) -> list[Event]:
+    """Every event that is committed from here on, in order, as subscribers of the application's are told."""
+    told: list[Event] = []
+    for kind in every_kind():
+        application.registry.bus.subscribe(kind, told.append)
+    return told
 
 
 @pytest.fixture

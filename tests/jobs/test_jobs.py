@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from commerce_core.jobs import service
+from commerce_core.database import uuid7
+from commerce_core.jobs import service, statements
 from commerce_core.jobs.carrier import courier_of
 from commerce_core.jobs.kinds import InvalidArguments
 from commerce_core.jobs.models import JobMessage
@@ -232,6 +233,27 @@ def test_what_the_carrier_has_lost_is_given_to_it_again(hands: Hands) -> None:
     hands.clock.tick(seconds=3)
     hands.feeder.feed(hands.clock.now())
     assert str(job_id).encode() in lose_all_messages(hands)
+
+
+def test_a_job_that_waits_is_carried_once(hands: Hands) -> None:
+    job_ids = [hands.enqueue(note, word="x") for _ in range(3)]
+    for _ in range(3):
+        hands.feeder.feed(hands.clock.now())
+    carried = [message.decode() for message in lose_all_messages(hands)]
+    assert [carried.count(str(job_id)) for job_id in job_ids] == [1, 1, 1]
+
+
+def test_the_end_of_a_job_does_not_read_the_backlog(hands: Hands) -> None:
+    with Session(hands.engine) as session, session.begin():
+        for _ in range(300):
+            note.enqueue(session, now=hands.clock.now(), word="x")
+    with hands.engine.connect() as connection:
+        connection.execute(text("ANALYZE job"))
+        plan = connection.scalars(
+            text(f"EXPLAIN {statements.FINISH.text}"),
+            {"id": uuid7(), "now": hands.clock.now(), "worker": "me", "attempt": 1},
+        ).all()
+    assert any("Index Scan using ix_job_lane_next" in line for line in plan), "\n".join(plan)
 
 
 def lose_all_messages(hands: Hands) -> list[bytes]:

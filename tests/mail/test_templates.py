@@ -46,3 +46,10 @@ def test_a_merchants_templates_come_first_also_by_language(tmp_path: Path) -> No
     subjects = [write("password-changed", {}, locale).subject for locale in ("en_US", "de_AT", "pt_BR", "pt", "../x")]
     assert subjects == ["Ours", "Deutsch", "Brasil", "Ours", "Ours"]
     assert "Somebody" in write("registration-known", {}, "de").text
+
+
+def test_a_mail_says_which_language_it_is_in(tmp_path: Path) -> None:
+    (tmp_path / "password-changed.pt_BR.html").write_text("<%inherit file='layout.html'/>Texto")
+    write = Templates(MailSettings(templates=str(tmp_path))).write
+    said = [(write("password-changed", {}, locale).html or "")[:40].split("\n")[1] for locale in ("pt_BR", "de_DE")]
+    assert said == ['<html lang="pt-BR">', '<html lang="en">']

@@ -17,11 +17,11 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(shop_url: str, tmp_path: Path) -> Run:
+def run(own_database_url: str, tmp_path: Path) -> Run:
     """`run("db", "status")`: the command, on the .ini file of this test's shop."""
     ini = tmp_path / "shop.ini"
     lines = ["[app:main]", "use = egg:commerce-core", "commerce.environment = development", "log.level = error"]
-    ini.write_text("\n".join([*lines, f"sqlalchemy.url = {shop_url.replace('%', '%%')}", ""]))
+    ini.write_text("\n".join([*lines, f"sqlalchemy.url = {own_database_url.replace('%', '%%')}", ""]))
     environment = {"COMMERCE_CONFIG": str(ini), "COLUMNS": "200"}
     return lambda *arguments, **more: CliRunner(env=environment).invoke(main, arguments, **more)
 

@@ -53,9 +53,27 @@ def test_an_order_is_written_about_from_its_placing_to_its_refund(
     (placed,) = read()
     assert (placed.to, placed.template) == (CUSTOMER["email"], "order-placed")
     assert placed.letter.subject == f"Your order {order['number']} at Shop"
-    for said in ("Ada Lovelace", "2 x Product 1", "$199.98", "Shipping: $5.00", order["total"]["formatted"], "London"):
+    for said in (
+        "Ada Lovelace",
+        "2 x Product 1",
+        "SKU-1",
+        "$99.99 each",
+        "$199.98",
+        "Shipping: $5.00",
+        order["total"]["formatted"],
+        "London",
+    ):
         assert said in placed.letter.text
-    for said in ("Ada Lovelace", "Product 1", "$199.98", "$5.00", order["total"]["formatted"], "London"):
+    for said in (
+        "Ada Lovelace",
+        "Product 1",
+        "SKU-1",
+        "$99.99 each",
+        "$199.98",
+        "$5.00",
+        order["total"]["formatted"],
+        "London",
+    ):
         assert said in (placed.letter.html or "")
     assert f"https://shop.example/orders/{order['number']}" in placed.letter.text
 

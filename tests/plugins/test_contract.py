@@ -16,6 +16,7 @@ HOOKS = parameters_of_specs(hookspecs)
 CALLED_ON_THEIR_OWN = {
     "commerce_includeme",
     "commerce_register_commands",
+    "commerce_disable_blockers",
     "commerce_register_processes",
     "commerce_startup",
     "commerce_shutdown",

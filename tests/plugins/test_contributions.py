@@ -11,11 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, select
 from support.problems import assert_problem
 from webtest import TestApp
 
 from commerce_core.application import make_configurator, without_database
+from commerce_core.catalog.service import create_brand, create_category
+from commerce_core.cli.main import main
 from commerce_core.database import transaction
 from commerce_core.events import ProductChanged, emit
 from commerce_core.mail.service import queue_mail
@@ -128,6 +131,25 @@ def test_fields_are_in_all_resources_and_what_is_left_out_is_null(
     order = place_order()
     shown = staff.get(f"{API}/admin/orders/{order['id']}").json
     assert shown["extensions"] == order["extensions"] == {"loyalty": {"points": 199}}
+
+
+@loyalty
+def test_categories_brands_and_users_have_fields_too(
+    client: TestApp, staff: TestApp, sign_in: Callable[..., SignedIn], engine: Engine
+) -> None:
+    with transaction(engine) as session:
+        parent = create_category(session, slug="outdoor", name="Outdoor")
+        create_category(session, slug="tents", name="Tents", parent=parent)
+        create_brand(session, slug="kestrel", name="Kestrel")
+    same_for_all, staff_s = {"loyalty": {"asked_by": None}}, {"loyalty": {"asked_by": "staff"}}
+    [category] = staff.get(f"{API}/categories").json["data"]
+    assert [category["extensions"], category["children"][0]["extensions"]] == [same_for_all, same_for_all]
+    assert staff.get(f"{API}/categories/tents").json["extensions"] == same_for_all
+    assert [brand["extensions"] for brand in client.get(f"{API}/brands").json["data"]] == [same_for_all]
+    customer = sign_in("customer")
+    assert customer.client.get(f"{API}/auth/me").json["extensions"] == {"loyalty": {"asked_by": "customer"}}
+    assert staff.get(f"{API}/admin/users/{customer.user_id}").json["extensions"] == staff_s
+    assert {user["extensions"] == staff_s for user in staff.get(f"{API}/admin/users").json["data"]} == {True}
 
 
 @loyalty
@@ -325,6 +347,20 @@ def test_two_shops_in_one_process_have_each_their_own_plugins() -> None:
 # --- Commands ---
 
 
+@loyalty
+def test_what_is_open_is_asked_before_a_plugin_goes(
+    place_order: Callable[..., Any], database_url: str, tmp_path: Path
+) -> None:
+    place_order()
+    ini = tmp_path / "shop.ini"
+    text = "[app:main]\nuse = egg:commerce-core\ncommerce.environment = development\ncommerce.plugins = loyalty\n"
+    ini.write_text(f"{text}sqlalchemy.url = {database_url.replace('%', '%%')}\n")
+    asked = CliRunner().invoke(main, ["plugins", "blockers", "loyalty", str(ini)])
+    assert (asked.exit_code, asked.output) == (1, "Error: loyalty cannot go yet:\n  1 orders have no points yet.\n")
+    unknown = CliRunner().invoke(main, ["plugins", "blockers", "giftcards", str(ini)])
+    assert f"giftcards is not enabled in {ini}" in unknown.output
+
+
 def test_plugins_say_what_has_to_run_beside_the_web_server(install: Callable[..., Path]) -> None:
     install(
         "clerk",
@@ -368,6 +404,7 @@ def test_commands_about_plugins_and_of_plugins(tmp_path: Path, database_url: str
     assert (doctor.returncode, doctor.stdout.splitlines()[0]) == (0, "loyalty (samples 1.0)")
     assert doctor.stdout.endswith("1 plugin enabled, and sound.\n")
     assert "loyalty.units_per_point = 25" in run("settings", "show", str(ini), cwd=tmp_path).stdout
+    assert run("plugins", "blockers", "loyalty", str(ini), cwd=tmp_path).stdout == "Nothing of loyalty is open.\n"
     config = run("plugins", "config", "loyalty", cwd=tmp_path).stdout
     assert "# Minor units that earn one point.\n# loyalty.units_per_point = 100\n" in config
     assert "did you mean loyalty?" in run("plugins", "config", "loyality", cwd=tmp_path).stderr

@@ -50,7 +50,7 @@ class Told:
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
     unavailable: int = 0
-    broken: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
     holds: dict[UUID, tuple[UUID, int]] = field(default_factory=dict)
     orders: dict[UUID, UUID] = field(default_factory=dict)
     paid: dict[UUID, str] = field(default_factory=dict)
@@ -58,11 +58,11 @@ class Told:
 
     @property
     def answers(self) -> int:
-        return sum(self.statuses.values()) + self.unavailable + self.broken
+        return sum(self.statuses.values()) + self.unavailable + self.broken.total()
 
     def __str__(self) -> str:
         answers = ", ".join(f"{what} {status}: {count}" for (what, status), count in sorted(self.statuses.items()))
-        return f"{answers}; 503: {self.unavailable}, broken connections: {self.broken}"
+        return f"{answers}; 503: {self.unavailable}, broken connections: {dict(self.broken)}"
 
 
 @dataclass
@@ -190,7 +190,7 @@ class Buyer:
             try:
                 answer = await browser.send(method, API + path, body, headers)
             except BrokenConnection as error:
-                self.told.broken += 1
+                self.told.broken[str(error).partition(": ")[2]] += 1
                 if not self.crowd.insists:
                     self.told.unexpected.append(str(error))
                     return Answer(0, None)

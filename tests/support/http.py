@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 ANSWER_SECONDS = 120.0
+# The server hangs up on who has said nothing for half a minute; a browser opens another connection before that.
+IDLE_SECONDS = 20.0
 
 
 class BrokenConnection(Exception):
@@ -27,9 +30,13 @@ class Browser:
     def __init__(self, port: int) -> None:
         self.port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._answered_at: float | None = None
 
     async def connect(self) -> None:
+        if self._answered_at is not None and time.monotonic() > self._answered_at + IDLE_SECONDS:
+            self.close()
         if self._streams is None:
+            self._answered_at = None
             self._streams = await asyncio.open_connection("127.0.0.1", self.port)
 
     def close(self) -> None:
@@ -39,6 +46,7 @@ class Browser:
 
     async def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """Raises BrokenConnection."""
+        asked_at = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self.connect()
@@ -46,10 +54,14 @@ class Browser:
                 reader, writer = self._streams
                 writer.write(_request(method, path, body, headers or {}))
                 await writer.drain()
-                return await self._read_answer(reader)
+                asked_at = time.monotonic()
+                answer = await self._read_answer(reader)
+                self._answered_at = time.monotonic()
+                return answer
         except (OSError, asyncio.IncompleteReadError) as error:
+            idle = f"{asked_at - self._answered_at:.0f} s idle" if self._answered_at else "new"
             self.close()
-            raise BrokenConnection(f"{method} {path}: {error!r}") from error
+            raise BrokenConnection(f"{method} {path}: {error!r}, on a connection that was {idle}") from error
 
     async def _read_answer(self, reader: asyncio.StreamReader) -> Answer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

@@ -106,9 +106,17 @@ def commerce_register_extension_fields(settings):
         return {id_: {"double": True, "anonymous": ctx.actor is None} for id_ in ids}
 
     points = ExtensionField(resource="order", name="points", load_many=of_orders, schema={"type": "integer"})
+
+    def of_anything(ctx, ids):
+        return dict.fromkeys(ids, ctx.actor and ctx.actor.role)
+
     return [
         points,
         replace(points, resource="cart", load_many=lambda ctx, ids: {}),
+        *(
+            ExtensionField(resource=resource, name="asked_by", load_many=of_anything)
+            for resource in ("category", "brand", "user")
+        ),
         ExtensionField(resource="product", name="offer", load_many=of_products, schema={"type": "object"}),
         ExtensionField(
             resource="variant", name="points", load_many=lambda ctx, ids: dict.fromkeys(ids, points_of_a_variant[0])
@@ -159,6 +167,15 @@ def commerce_register_commands():
 @hookimpl
 def commerce_register_processes():
     return [Process(name="loyalty", command=("loyalty",))]
+
+
+@hookimpl
+def commerce_disable_blockers(ctx):
+    from sqlalchemy import func
+
+    orders = ctx.session.scalar(select(func.count()).select_from(Order))
+    if orders:
+        yield f"{orders} orders have no points yet."
 
 
 @hookimpl

@@ -1,0 +1,9 @@
+/.venv/
+/var/
+/build/
+/dist/
+*.egg-info/
+__pycache__/
+.pytest_cache/
+.mypy_cache/
+.ruff_cache/
