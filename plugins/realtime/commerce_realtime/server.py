@@ -8,6 +8,7 @@ import secrets
 import socket
 import ssl
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -263,6 +264,7 @@ class Server:
         body = heard.body
         if heard.kind == "stock":
             self.feed.hear(body[0])
+            self.meters.reach(max(0.0, (self.clock.now() - datetime.fromisoformat(body[0][-1][5])).total_seconds()))
         elif heard.kind == "catalogue":
             self.feed.hear_catalogue(body[0])
         elif heard.kind == "event":
