@@ -272,7 +272,7 @@ VERSIONS = ["2022-08-01", "2022-11-15", "2024-06-20", "2025-03-31.basil", "2026-
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_r11_events_of_every_version_are_read(shop: Shop, version: str) -> None:
+def test_w11_r11_events_of_every_version_are_used(shop: Shop, version: str) -> None:
     """W11, too: an event of another version than ours is used."""
     shop.endpoint.api_version = version
     order = shop.buy()
