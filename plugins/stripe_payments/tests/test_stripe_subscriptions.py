@@ -110,6 +110,16 @@ def test_a_subscription_from_trial_through_two_failed_renewals_to_recovery(ada: 
     assert ada.row().status == "active"
 
 
+def test_a_stripe_that_is_away_is_said_to_be(ada: Subscriber) -> None:
+    ada.shop.fake.go_wrong("POST /v1/customers")
+    assert ada.subscribe("plain", status=502)["type"] == "/problems/stripe/cannot-start"
+    # Made, but the secret cannot be had: it is there the next time.
+    ada.shop.fake.go_wrong("GET /v1/subscriptions/*", skip=2)
+    started = ada.subscribe("plain")
+    assert (started["status"], started["client_secret"]) == ("incomplete", None)
+    assert ada.subscribe("plain")["client_secret"] is not None
+
+
 def test_two_clicks_make_one_subscription(ada: Subscriber) -> None:
     # Who comes when it is made is told so, 409; who comes before sees it being made.
     answers: list[Any] = concurrently([lambda: ada.subscribe("basic", status="*")] * 4)

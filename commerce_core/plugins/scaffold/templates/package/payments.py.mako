@@ -37,7 +37,7 @@ class Provider:
     code = "${name}"
     # `refund` calls nobody, so its result stands at once.
     refunds_at_once = True
-    # A payment that nobody makes need not be stopped at the provider when its order lapses.
+    # Nothing is open at a provider that could be paid after the order has lapsed.
     closes_payments = False
 
     def __init__(self, settings: Settings) -> None:
@@ -70,7 +70,7 @@ class Provider:
         return RefundResult("succeeded", f"refund-{request.idempotency_key}")
 
     def close(self, payment: OpenPayment) -> Closing:
-        """Only asked if `closes_payments`."""
+        """With `closes_payments`: see to it that this cannot be paid any more; say so, or that it has been paid."""
         return Closing("closed")
 
     def signature(self, body: bytes) -> str:
