@@ -197,15 +197,15 @@ def _own_hold(request: Any, id_: UUID, *, lock: bool = False) -> Hold | None:
 
 
 def _names(request: Any, variant_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """What variants are called, with their product."""
+    """What variants are called, with their product: by its name alone if there is only one."""
     if not variant_ids:
         return {}
     found = request.db.execute(
-        select(Variant.id, Product.name, Variant.name.label("variant"))
+        select(Variant.id, Product.name, Variant.name.label("variant"), Product.variant_count)
         .join(Product, Product.id == Variant.product_id)
         .where(Variant.id.in_(variant_ids))
     )
-    return {row.id: f"{row.name}, {row.variant}" if row.variant else row.name for row in found}
+    return {row.id: f"{row.name}, {row.variant}" if row.variant_count > 1 else row.name for row in found}
 
 
 def _shown(hold: Hold, names: dict[UUID, str], now: datetime) -> dict[str, Any]:

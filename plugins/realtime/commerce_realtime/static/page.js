@@ -43,8 +43,9 @@ function wordsOf(level) {
 }
 
 function nameOf(choice) {
-  const { name } = choice.closest(".card").dataset;
-  return choice.dataset.name ? `${name}, ${choice.dataset.name}` : name;
+  const card = choice.closest(".card");
+  const isAlone = card.querySelectorAll(".choice").length === 1;
+  return isAlone ? card.dataset.name : `${card.dataset.name}, ${choice.dataset.name}`;
 }
 
 // --- Stock ---
