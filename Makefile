@@ -34,7 +34,7 @@ bench: $(INSTALLED)  ## Measure throughput; see benchmarks/README.md
 soak: $(INSTALLED)  ## Run the tests with more connections, more kills and more time
 	COMMERCE_SOAK=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
-docs: $(INSTALLED)  ## Write the generated documents: docs/openapi.json, docs/plugins/reference.md and contract.json
+docs: $(INSTALLED)  ## Write the generated documents, of the core alone: docs/openapi.json, docs/plugins/reference.md, contract.json
 	$(BIN)/python -m commerce_core.cli openapi --core > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 	$(BIN)/python -W ignore -m commerce_core.plugins.reference > docs/plugins/reference.md.new

@@ -46,8 +46,8 @@ PARTS = {
     "quote": quote.bench,
     "jobs": jobs.bench,
     "plugins": plugins.bench,
-    "realtime": realtime.bench,
     "stripe_webhooks": stripe_webhooks.bench,
+    "realtime": realtime.bench,
 }
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from stripe import StripeError
 
+from commerce_core.api.problems import InvalidInput
 from commerce_core.payments.models import Payment
 from commerce_core.payments.provider import (
     Closing,
@@ -50,7 +51,7 @@ class StripeProvider:
         raise InvalidSignature("Stripe's webhooks go to /webhooks/stripe.")
 
     def read(self, payload: Any) -> ProviderEvent:
-        raise NotImplementedError("Stripe's events are filed by the plugin")
+        raise InvalidInput.field("body", "elsewhere", "is to be posted to /webhooks/stripe")
 
     def refund(self, request: RefundRequest) -> RefundResult:
         return give_back(self.stripe, request)

@@ -21,6 +21,9 @@ SETTINGS = {
     # Nobody is there.
     "stripe.api_base": "http://127.0.0.1:9",
     "stripe.max_network_retries": "0",
+    # A machine that is busy must not look like a Stripe that is away.
+    "stripe.connect_timeout_seconds": "30",
+    "stripe.read_timeout_seconds": "60",
 }
 _numbers = itertools.count(1)
 

@@ -33,6 +33,16 @@ def jobs_of(shop: Shop) -> list[Job]:
         return list(session.scalars(select(Job).where(Job.name == "stripe.process_event").order_by(Job.id)))
 
 
+def test_d1_fifty_deliveries_of_a_payment_at_once_pay_once(shop: Shop, events: Events) -> None:
+    order = shop.order()
+    shop.pay(order)
+    shop.fake.deliver("payment_intent.succeeded", copies=50, in_parallel=True)
+    shop.work()
+    assert [(row.type, row.state) for row in events()] == [("payment_intent.succeeded", "processed")]
+    assert shop.states(order) == ("processing", "paid")
+    assert (shop.level(order), shop.mails().count("order-paid")) == ((9, 0), 1)
+
+
 def test_d2_what_dies_before_the_commit_has_done_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     order = shop.order()
     shop.pay(order)

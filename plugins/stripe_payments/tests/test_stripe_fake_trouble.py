@@ -312,6 +312,22 @@ def test_by_itself_it_sends_in_order_and_tries_again_what_was_lost(busy: FakeStr
     assert shop.wait_for(3) == ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded"]
 
 
+def test_by_itself_it_sends_twice_and_in_any_order_if_it_is_told_to(busy: FakeStripe) -> None:
+    shop = Listener()
+    broken = [ValueError("the shop is on fire")]
+
+    def receive(body: bytes, headers: Mapping[str, str]) -> int:
+        if broken:
+            raise broken.pop()
+        return shop(body, headers)
+
+    busy.plan(copies=2, shuffle_seed=1, delay_seconds=0.01, retry_seconds=(0.01,))
+    busy.send_to(receive, "whsec_x")
+    busy.client().v1.payment_intents.create({**INTENT, "confirm": True, "payment_method": "pm_card_visa"})
+    taken = shop.wait_for(5)
+    assert {"payment_intent.created", "charge.succeeded", "payment_intent.succeeded"} == set(taken)
+
+
 def test_everything_can_be_done_over_http_too(busy: FakeStripe) -> None:
     shop = Listener()
     busy.send_to(shop, "whsec_x")

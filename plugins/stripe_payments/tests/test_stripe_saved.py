@@ -143,6 +143,21 @@ def test_staff_collect_from_a_saved_card(shop: Shop, ada: TestApp) -> None:
     assert problem["type"] == "/problems/stripe/no-saved-method"
 
 
+def test_who_wants_to_pay_another_way_gets_another_intent(shop: Shop, ada: TestApp) -> None:
+    saved = save(shop, ada)
+    order = shop.order(ada)
+    shop.intent(order)
+    shop.intent(order, payment_method=saved)
+    shop.intent(order, payment_method=saved)
+    shop.intent(order)
+    shop.staff.post_json(f"{API}/admin/stripe/orders/{order['id']}/charge", {}, status=202)
+    shop.work()
+    assert [attempt.state for attempt in shop.attempts(order)] == ["canceled", "canceled", "succeeded"]
+    intents = shop.fake.client().v1.payment_intents.list().data
+    assert sorted(intent.status for intent in intents) == ["canceled", "canceled", "succeeded"]
+    assert shop.states(order) == ("processing", "paid")
+
+
 def test_p9_a_customer_who_is_not_there_is_asked_by_mail(shop: Shop, ada: TestApp) -> None:
     save(shop, ada, "pm_card_authenticationRequired")
     order = shop.order(ada)

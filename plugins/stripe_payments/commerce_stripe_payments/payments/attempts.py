@@ -33,19 +33,18 @@ SITE, ORDER, PAYMENT, ATTEMPT = "commerce_site", "commerce_order", "commerce_pay
 def current_attempt(
     session: Session, connection: Connection, order: Order, payment: Payment, *, kind: str, now: datetime, **wanted: Any
 ) -> StripeAttempt:
-    """The attempt that is under way for a payment; a new one, to be carried out, if there is none of this kind.
+    """The attempt that is under way for a payment; a new one, to be carried out, if there is none that is as wanted.
 
     A new one ends the others of the order: they are cancelled at Stripe, by a job. `wanted` are parameters for Stripe
-    beside the usual ones. Raises AmountDoesNotFit.
+    beside the usual ones: whose card, and which. Raises AmountDoesNotFit.
     """
     found = session.scalar(
         select(StripeAttempt).where(StripeAttempt.payment_id == payment.id, StripeAttempt.state.in_(UNDER_WAY))
     )
-    if found is not None and (found.kind == kind or found.state == "processing"):
-        return found
     if found is not None:
-        # The index allows one: this one is over as soon as it is decided.
-        end(session, found, now=now)
+        is_as_wanted = found.kind == kind and wanted.items() <= found.parameters.items()
+        if is_as_wanted or found.state == "processing":
+            return found
     for other in under_way(session, order.id):
         end(session, other, now=now)
     amount = chargeable(payment.amount, payment.currency)

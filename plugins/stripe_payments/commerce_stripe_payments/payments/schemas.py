@@ -66,12 +66,6 @@ class SessionOut(Output):
     url: str | None = Field(examples=["https://checkout.stripe.com/c/pay/cs_test_1"])
 
 
-class CaptureIn(Input):
-    amount: int | None = Field(
-        default=None, ge=1, description="All of it, always. Given, it must be the order's total."
-    )
-
-
 class AttemptOut(Output):
     """An attempt to collect a payment."""
 

@@ -99,9 +99,14 @@ def preview_switch(connection: Connection, subscription_id: str, price_id: str, 
 
 
 def client_secret_of(connection: Connection, subscription_id: str) -> str | None:
-    """With which the customer pays the first invoice in the browser. Outside of any transaction."""
+    """With which the customer pays the first invoice in the browser; None if Stripe does not say. Outside of any
+    transaction."""
     parameters: Any = {"expand": ["latest_invoice.confirmation_secret"]}
-    found = plain(connection.client.v1.subscriptions.retrieve(subscription_id, parameters))
+    try:
+        found = plain(connection.client.v1.subscriptions.retrieve(subscription_id, parameters))
+    except stripe.StripeError as error:
+        _log.warning("stripe does not answer", subscription=subscription_id, error=say(error))
+        return None
     invoice = found.get("latest_invoice") or {}
     secret = invoice.get("confirmation_secret") if isinstance(invoice, dict) else None
     return None if secret is None else secret.get("client_secret")

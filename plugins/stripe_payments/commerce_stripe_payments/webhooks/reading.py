@@ -119,15 +119,6 @@ def intent_of_charge(charge: dict[str, Any]) -> str | None:
     return id_of(charge.get("payment_intent"))
 
 
-def latest_charge(intent: dict[str, Any]) -> str | None:
-    """The charge of a payment intent: before 2022-11-15 in a list of all."""
-    found = id_of(intent.get("latest_charge"))
-    if found is None:
-        charges = (intent.get("charges") or {}).get("data") or []
-        found = id_of(charges[0]) if charges else None
-    return found
-
-
 def subscription_of_invoice(invoice: dict[str, Any]) -> str | None:
     """The subscription that an invoice is for: in its parent since 2025-03-31."""
     details = (invoice.get("parent") or {}).get("subscription_details") or {}
@@ -151,10 +142,3 @@ def period_end_of_subscription(subscription: dict[str, Any]) -> datetime | None:
     known = [end for end in [*ends, subscription.get("current_period_end")] if isinstance(end, int)]
     of_items = [end for end in ends if isinstance(end, int)]
     return datetime.fromtimestamp(max(of_items or known), UTC) if known else None
-
-
-def refunds_of_charge(charge: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The refunds in a charge; None where there are none of them in it, as since 2022-11-15: they must be fetched."""
-    refunds = charge.get("refunds")
-    data = refunds.get("data") if isinstance(refunds, dict) else None
-    return data if isinstance(data, list) and not (refunds or {}).get("has_more") else None
