@@ -7,6 +7,8 @@ INSTALLED := .venv/.installed
 CONFIG ?= development.ini
 # The shop's own plugins are distributions of their own, installed beside it.
 PLUGINS := $(patsubst %/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
+# Each with what only its tests need, if it says so.
+EDITABLE = $(foreach plugin,$(PLUGINS),-e './$(plugin)$(shell grep -q '^test =' $(plugin)/setup.cfg && echo '[test]')')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check bench soak docs clean
@@ -48,5 +50,5 @@ $(INSTALLED): setup.cfg constraints.txt pyproject.toml $(PLUGINS:%=%/setup.cfg)
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || { echo "Making .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv; }
 	@echo "Installing into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]' $(PLUGINS:%=-e ./%)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]' $(EDITABLE)
 	@touch $@
