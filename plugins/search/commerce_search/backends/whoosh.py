@@ -268,7 +268,8 @@ class WhooshReader:
 
     def _average(self, name: str) -> float:
         total: float = sum(float(segment.lengths[name].sum()) for segment, _ in self.segments)
-        return max(1.0, total / max(1, sum(segment.count for segment, _ in self.segments)))
+        documents = sum(segment.count for segment, _ in self.segments)
+        return max(1.0, total / documents) if documents else 1.0
 
     def search(self, query: Query) -> Result:
         found = [self._matches(segment, live, query) for segment, live in self.segments]
