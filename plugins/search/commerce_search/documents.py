@@ -63,7 +63,7 @@ def attribute_of(tag: str) -> tuple[str, str]:
     return name, value
 
 
-FEATURED = "f:1"
+FEATURED, NOT_FEATURED = "f:1", "f:0"
 
 
 def id_key(product_id: UUID | str) -> str:
@@ -150,7 +150,7 @@ class DocumentMaker:
         tags = [attribute_tag(name, value) for name, found in facts.attributes.items() for value in found]
         tags += [category_tag(slug) for slug in category.slugs]
         tags += [brand_tag(facts.brand_slug)] if facts.brand_slug else []
-        tags += [FEATURED] if facts.is_featured else []
+        tags.append(FEATURED if facts.is_featured else NOT_FEATURED)
         return Document(
             id=facts.id,
             fingerprint=fingerprint,

@@ -184,6 +184,9 @@ class Reader(Protocol):
 class Build(Protocol):
     """An index that is being made beside the live one."""
 
+    is_resumed: bool
+    """Whether there is something in it that was committed before."""
+
     def add(self, documents: Sequence[Document], *, again: bool = False) -> None:
         """Add documents; with `again` some of them may be there already, and are replaced."""
         ...
@@ -223,6 +226,10 @@ class Backend(Protocol):
 
     def build(self, name: str) -> Build:
         """The build of this name: what an interrupted one has committed is still there. Raises IndexCorrupt."""
+        ...
+
+    def live(self) -> str | None:
+        """The name of the build that is live; None if there is no index."""
         ...
 
     def abandon(self, name: str) -> None:

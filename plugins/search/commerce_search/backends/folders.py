@@ -46,6 +46,13 @@ class Folders:
             raise IndexMissing(f"there is no index in {self._root} yet")
         return self._known[1]
 
+    def name(self) -> str | None:
+        """The name of the live build, if there is one."""
+        try:
+            return self.live()
+        except IndexMissing:
+            return None
+
     def make(self, name: str) -> Path:
         """The folder of a build, made if it is not there."""
         folder = self.of(name)

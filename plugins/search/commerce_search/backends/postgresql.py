@@ -100,7 +100,12 @@ class PostgresqlBackend:
                     ),
                     {"name": name},
                 )
-        return PostgresqlBuild(self._engine, slot)
+        return PostgresqlBuild(self._engine, slot, build == name)
+
+    def live(self) -> str | None:
+        with transaction(self._engine) as session:
+            name: str | None = session.scalar(text("SELECT live_build FROM search_index WHERE live IS NOT NULL"))
+            return name
 
     def abandon(self, name: str) -> None:
         with transaction(self._engine) as session:
@@ -121,7 +126,8 @@ class PostgresqlBackend:
 class PostgresqlBuild:
     """Fills the pair of tables that is not live."""
 
-    def __init__(self, engine: Engine, slot: int) -> None:
+    def __init__(self, engine: Engine, slot: int, is_resumed: bool) -> None:
+        self.is_resumed = is_resumed
         self._slot = slot
         self._engine = engine
         self._session = Session(engine)
@@ -147,7 +153,10 @@ class PostgresqlBuild:
             connection.execute(text(f"VACUUM (ANALYZE) search_document_{self._slot}, search_word_{self._slot}"))
             connection.invalidate()  # do not lend out a connection without time-outs
         self._session.execute(
-            text("UPDATE search_index SET live = :slot, version = version + 1, build = NULL WHERE id = 1"),
+            text(
+                "UPDATE search_index SET live = :slot, version = version + 1, live_build = build, build = NULL"
+                " WHERE id = 1"
+            ),
             {"slot": self._slot},
         )
         self._session.commit()

@@ -15,13 +15,14 @@ from commerce_core.database import Base
 
 
 class SearchIndex(Base):
-    """Which pair of tables is live (None: neither), and the build that the other one belongs to."""
+    """Which pair of tables is live (None: neither), of which build it is, and the build that the other belongs to."""
 
     __tablename__ = "search_index"
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
     live: Mapped[int | None] = mapped_column(SmallInteger)
     version: Mapped[int] = mapped_column(BigInteger, default=0)
+    live_build: Mapped[str | None] = mapped_column(Text)
     build: Mapped[str | None] = mapped_column(Text)
 
 

@@ -133,8 +133,12 @@ class TantivyBackend:
     def build(self, name: str) -> TantivyBuild:
         folder = self._folders.make(name)
         with _translated():
+            is_resumed = Index.exists(str(folder))
             index = Index(_schema(), path=str(folder), reuse=True)
-            return TantivyBuild(self._folders, name, index)
+            return TantivyBuild(self._folders, name, index, is_resumed)
+
+    def live(self) -> str | None:
+        return self._folders.name()
 
     def abandon(self, name: str) -> None:
         self._folders.remove(name)
@@ -150,7 +154,8 @@ class TantivyBackend:
 class TantivyBuild:
     """Writes into a folder of its own."""
 
-    def __init__(self, folders: Folders, name: str, index: Any) -> None:
+    def __init__(self, folders: Folders, name: str, index: Any, is_resumed: bool) -> None:
+        self.is_resumed = is_resumed
         self._folders = folders
         self._name = name
         self._writer = index.writer(heap_size=_BUILD_HEAP, num_threads=2)

@@ -129,10 +129,14 @@ class WhooshBackend:
     def build(self, name: str) -> WhooshBuild:
         folder = self._folders.make(name)
         try:
-            index = open_dir(str(folder)) if any(folder.iterdir()) else create_in(str(folder), _schema())
+            is_resumed = any(folder.iterdir())
+            index = open_dir(str(folder)) if is_resumed else create_in(str(folder), _schema())
         except _BROKEN as error:
             raise IndexCorrupt(f"{type(error).__name__}: {error}") from error
-        return WhooshBuild(self._folders, name, index)
+        return WhooshBuild(self._folders, name, index, is_resumed)
+
+    def live(self) -> str | None:
+        return self._folders.name()
 
     def abandon(self, name: str) -> None:
         self._folders.remove(name)
@@ -148,7 +152,8 @@ class WhooshBackend:
 class WhooshBuild:
     """Writes into a folder of its own."""
 
-    def __init__(self, folders: Folders, name: str, index: FileIndex) -> None:
+    def __init__(self, folders: Folders, name: str, index: FileIndex, is_resumed: bool) -> None:
+        self.is_resumed = is_resumed
         self._folders = folders
         self._name = name
         self._index = index

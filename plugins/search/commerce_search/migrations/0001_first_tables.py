@@ -149,6 +149,7 @@ def upgrade() -> None:
         sa.Column("id", sa.SmallInteger(), nullable=False),
         sa.Column("live", sa.SmallInteger(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("live_build", sa.Text(), nullable=True),
         sa.Column("build", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_search_index")),
     )
