@@ -30,7 +30,8 @@ _log = structlog.get_logger("commerce.search")
 # More products than these are told of as "everything".
 _MOST_PRODUCTS = 5_000
 _SELLABLE = text("""
-SELECT DISTINCT product.id, product.sellable_variants > 0 AS sellable FROM variant JOIN product ON product.id = product_id
+SELECT DISTINCT product.id, product.sellable_variants > 0 AS sellable
+FROM variant JOIN product ON product.id = variant.product_id
 WHERE variant.id = ANY(:ids)
 """)
 

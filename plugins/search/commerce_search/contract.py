@@ -305,6 +305,19 @@ class BackendContract:
             assert reader.search(Query()).total == 3
         other.close()
 
+    def test_what_is_added_again_or_deleted_need_not_be_committed_before(self, backend: Backend, db: Session) -> None:
+        build = backend.build("first")
+        build.add(SHOP[:3])
+        build.add([make_document("Red Canvas Sneaker", price=1)], again=True)
+        build.delete([SHOP[1].id])
+        build.publish()
+        build.close()
+        assert backend.live() == "first"
+        with backend.reading(db) as reader:
+            assert sorted(reader.scan()) == sorted([SHOP[0].id, SHOP[2].id])
+            assert self.names(reader, sort="price_asc") == ["red canvas sneaker", "leather boot"]
+            assert reader.stats().documents == 2
+
     def test_a_build_can_be_abandoned_and_begun_again(self, shop: Backend, db: Session) -> None:
         build = shop.build("second")
         build.add(SHOP[:1])

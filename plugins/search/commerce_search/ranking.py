@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from commerce_search.interface import Hit
 
@@ -18,12 +19,17 @@ _SAME_BEGINNING = 1.15
 _FIRST = 100_000.0
 
 
-def ranked(hits: Sequence[Hit], title: str) -> list[Hit]:
-    """The hits by relevance, `title` being what was asked for. What was to come first stays so."""
+def is_first(hit: Hit) -> bool:
+    """Whether it was to come first: it is pinned, or its SKU is what was asked for."""
+    return hit.score >= _FIRST
+
+
+def ranked(hits: Sequence[Hit], title: str, best: Collection[UUID] = ()) -> list[Hit]:
+    """The hits by relevance, `title` being what was asked for. What was to come first does; then those in `best`."""
     most = math.log1p(max((hit.popularity for hit in hits), default=0)) or 1.0
 
     def worth(hit: Hit) -> float:
-        if hit.score >= _FIRST:
+        if is_first(hit):
             return hit.score
         score = hit.score * (1 + _POPULARITY * math.log1p(max(0, hit.popularity)) / most)
         if not hit.in_stock:
@@ -35,4 +41,4 @@ def ranked(hits: Sequence[Hit], title: str) -> list[Hit]:
         return score
 
     scored = [replace(hit, score=worth(hit)) for hit in hits]
-    return sorted(scored, key=lambda hit: (-hit.score, -hit.popularity, hit.id))
+    return sorted(scored, key=lambda hit: (not is_first(hit), hit.id not in best, -hit.score, -hit.popularity, hit.id))

@@ -127,7 +127,7 @@ class SearchPage(Page[ListedProduct]):
     corrected: str | None = Field(
         description="What seems to have been meant, and was found as well.", examples=["red sneaker"]
     )
-    relaxed: bool = Field(description="Nothing has all of the words; these have some.")
+    relaxed: bool = Field(description="Hardly anything has all of the words; the last of these have only some.")
     facets: Facets | None = Field(description="Null with `facets=false`, and where the index does not work.")
     highlights: dict[str, Highlight] = Field(description="By product id.")
     took_ms: float = Field(examples=[4.2])

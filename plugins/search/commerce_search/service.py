@@ -1,13 +1,14 @@
 """Searching: what people mean, what is found, in which order, how many there are of what.
 
-All words are looked for first; if nothing has them all, also words that are nearly the same; if that is nothing
-either, what has some of the words.
+All words are looked for first; if nothing has them all, also words that are nearly the same; and where that is little,
+what has some of the words comes after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -18,10 +19,13 @@ from commerce_search.analysis import fold, split
 from commerce_search.documents import id_key
 from commerce_search.engine import SearchEngine
 from commerce_search.facets import Chosen, Counts
-from commerce_search.interface import Query, Reader, Result, Sort
+from commerce_search.interface import Filters, Query, Reader, Result, Sort
 from commerce_search.models import SearchRule
-from commerce_search.ranking import WINDOW, ranked
+from commerce_search.ranking import WINDOW, is_first, ranked
 from commerce_search.understanding import MOST_CHARACTERS, MOST_WORDS, Understood
+
+# Fewer than these are little: then what has some of the words is shown, too.
+FEW = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class Wanted:
 class Found:
     """What was found: the ids of the page, the number of all, and the counts if they were asked for.
 
-    `is_relaxed`: nothing has all of the words, so this has some. `version` is that of the index.
+    `is_relaxed`: hardly anything has all of the words, so some of this has only some. `version` is that of the index.
     """
 
     ids: Sequence[UUID]
@@ -67,23 +71,56 @@ def _search(engine: SearchEngine, session: Session, reader: Reader, wanted: Want
     interpreter = engine.interpreter(session, reader)
     understood = interpreter.understand(wanted.text, as_you_type=wanted.as_you_type)
     query = _query(engine, wanted, understood, *_rules(session, understood.title))
-    result, is_relaxed = reader.search(query), False
-    if result.total == 0 and understood.slots:
-        generous = interpreter.generously(understood)
-        if generous is not None:
-            again = replace(query, slots=generous.slots)
-            found = reader.search(again)
-            if found.total:
-                query, result, understood = again, found, generous
-        for least in _fewer(len(understood.slots)):
-            if result.total:
-                break
-            query, is_relaxed = replace(query, least=least), True
-            result = reader.search(query)
+    result = reader.search(query)
+    best: frozenset[UUID] = frozenset()
+    is_relaxed = False
+    if understood.slots and result.total < FEW and not _is_exact(result):
+        # Whether there are few does not depend on what is filtered, or a filter would bring more than it leaves out.
+        narrow = _Widening(reader, replace(query, filters=_standing(engine)))
+        if narrow.total == 0:
+            generous = interpreter.generously(understood)
+            if generous is not None and narrow.ask(slots=generous.slots):
+                understood, query = generous, replace(query, slots=generous.slots)
+        if narrow.total < FEW and len(understood.slots) > 1:
+            best = frozenset(narrow.ids)
+            is_relaxed = any(narrow.ask(least=least) > len(best) for least in _fewer(len(understood.slots)))
+            query = replace(query, least=narrow.query.least)
+        result = reader.search(query)
     counts = None
     if wanted.facets:
         counts = facets.count(query, wanted.chosen, result, reader.search)
-    return Found(_page(wanted, result, understood), result.total, counts, understood, is_relaxed, reader.version)
+    ids = _page(wanted, result, understood, best)
+    return Found(ids, result.total, counts, understood, is_relaxed, reader.version)
+
+
+class _Widening:
+    """A query without filters, asked in wider and wider forms."""
+
+    def __init__(self, reader: Reader, query: Query) -> None:
+        self._reader = reader
+        self.query = replace(query, offset=0, limit=FEW, tags=False, price_bounds=())
+        result = reader.search(self.query)
+        self.total = result.total
+        self.ids = [hit.id for hit in result.hits]
+
+    def ask(self, **form: Any) -> int:
+        """How many there are in another form; that is kept if there are any."""
+        query = replace(self.query, **form)
+        result = self._reader.search(query)
+        if result.total:
+            self.query, self.total = query, result.total
+            self.ids = [hit.id for hit in result.hits]
+        return result.total
+
+
+def _is_exact(result: Result) -> bool:
+    """Whether somebody has asked for what is found by its SKU, or what is pinned."""
+    return any(is_first(hit) for hit in result.hits[:1])
+
+
+def _standing(engine: SearchEngine) -> Filters:
+    """The filters that are there whatever is chosen."""
+    return Filters(in_stock=True if engine.settings.in_stock_only else None)
 
 
 def _query(
@@ -120,10 +157,10 @@ def _is_ranked(wanted: Wanted, understood: Understood) -> bool:
     return by_relevance and wanted.page * wanted.per_page <= _window(wanted)
 
 
-def _page(wanted: Wanted, result: Result, understood: Understood) -> list[UUID]:
+def _page(wanted: Wanted, result: Result, understood: Understood, best: Collection[UUID]) -> list[UUID]:
     if not _is_ranked(wanted, understood):
         return [hit.id for hit in result.hits]
-    hits = ranked(result.hits, understood.title)
+    hits = ranked(result.hits, understood.title, best)
     start = (wanted.page - 1) * wanted.per_page
     return [hit.id for hit in hits[start : start + wanted.per_page]]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commerce_core.settings import CoreSettings
-from commerce_core.testing import make_settings
+from commerce_search import indexing
 from sqlalchemy import Engine
 from webtest import TestApp
 
-from commerce_search import indexing
+from commerce_core.settings import CoreSettings
+from commerce_core.testing import make_settings
 
 EMBEDDED = ("whoosh", "tantivy", "postgresql")
 

@@ -11,13 +11,10 @@ from commerce_search.interface import Place
 from sqlalchemy import Engine, text
 
 
+# Whoosh leaves the file open that it finds to be broken.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestWhoosh(BackendContract):
     factory = WhooshBackendFactory()
-    # Whoosh leaves the file open that it finds to be broken.
-    pytestmark = (
-        BackendContract.pytestmark,
-        pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    )
 
 
 class TestTantivy(BackendContract):

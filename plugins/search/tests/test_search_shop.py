@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import pytest
+from sqlalchemy import Engine
+
 from commerce_core.database import transaction
 from commerce_core.demo.shop import load_shop
 from commerce_core.testing import StoppedClock
-from sqlalchemy import Engine
-from webtest import TestApp
 
 EVERY_BACKEND = pytest.mark.parametrize("search_settings", ["whoosh", "tantivy", "postgresql"], indirect=True)
 Search = Callable[..., Any]

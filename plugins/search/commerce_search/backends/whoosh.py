@@ -165,6 +165,8 @@ class WhooshBuild:
         _write(self._open(), documents)
 
     def delete(self, ids: Sequence[UUID]) -> None:
+        # A writer deletes what is committed, and not what it has been given itself.
+        self.commit()
         writer = self._open()
         for id_ in ids:
             writer.delete_by_term("id", str(id_))
