@@ -207,11 +207,21 @@ function itemOf(hold) {
   const what = document.createElement("span");
   what.className = "what";
   what.textContent = hold.name;
+  item.append(what, timer(), backButton(hold));
+  return item;
+}
+
+function timer(words = "") {
   const left = document.createElement("span");
   left.className = "left";
   left.setAttribute("role", "timer");
-  item.append(what, left, backButton(hold));
-  return item;
+  const time = document.createElement("span");
+  time.className = "time";
+  const said = document.createElement("span");
+  said.className = "said";
+  said.textContent = words;
+  left.append(said, time);
+  return left;
 }
 
 function backButton(hold) {
@@ -239,10 +249,7 @@ function showHeld(card, hold) {
     place = document.createElement("div");
     place.className = "held";
     place.dataset.hold = hold.id;
-    const left = document.createElement("span");
-    left.className = "left";
-    left.setAttribute("role", "timer");
-    place.append(left, backButton(hold));
+    place.append(timer("Yours for "), backButton(hold));
     act.append(place);
     count();
   }
@@ -255,7 +262,7 @@ function count() {
     const seconds = Math.max(0, Math.ceil((hold.until - now) / 1_000));
     const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
     for (const place of document.querySelectorAll(`[data-hold="${CSS.escape(hold.id)}"] .left`)) {
-      place.textContent = place.closest(".held") ? `Yours for ${text}` : text;
+      place.querySelector(".time").textContent = text;
       place.style.setProperty("--left", String(Math.min(1, (hold.until - now) / hold.of)));
     }
   }
