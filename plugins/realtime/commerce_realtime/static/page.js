@@ -106,14 +106,11 @@ function report(choice, level, previous, reason) {
   if (!change) return;
   const count = Math.abs(change);
   const what = `${count} × ${nameOf(choice)}`;
-  const text = {
-    hold: level.is_in_stock ? `${what} held` : `The last ${count > 1 ? what : nameOf(choice)} held`,
-    release: `${what} given back`,
-    expire: `${what} back on the shelf`,
-    receive: `${what} came in`,
-    return: `${what} came back`,
-    gone: `${nameOf(choice)} is no longer for sale`,
-  }[reason] ?? `${what} ${change < 0 ? "gone" : "more"}`;
+  const did = {
+    hold: "Held", release: "Given back", expire: "Back on the shelf", receive: "Came in", return: "Came back",
+    gone: "No longer for sale",
+  }[reason] ?? (change < 0 ? "Gone" : "More");
+  const text = `${did}: ${reason === "hold" && !level.is_in_stock ? `the last ${what}` : what}`;
   const item = document.createElement("li");
   const time = document.createElement("time");
   const now = new Date();
@@ -402,7 +399,10 @@ for (const [product, card] of cards) {
   });
 }
 if (page.news) page.news.hidden = false;
-if (cards.size === 0) say("Waiting for products");
+if (document.querySelector("[data-empty]")) {
+  say("Waiting for products");
+  stock.everything((_level, { reason }) => reason === "cache" || location.reload());
+}
 addEventListener("storage", ({ key }) => {
   if (key !== HOLDS) return;
   loadHolds();

@@ -142,7 +142,7 @@ ${card(product, number == 0 and product["is_featured"] and query.page == 1)}
   <p><a href="${query.address(category=None, page=1, refused=None)}">See everything there is</a></p>
 </div>
 % else:
-<div class="empty">
+<div class="empty" data-empty>
   <div class="shelf" aria-hidden="true"></div>
   <h1>Nothing on the shelves yet.</h1>
   <p>The shop is running, and has no products that are for sale.</p>
