@@ -23,9 +23,10 @@ What happens *after* something is no hook: subscribe to its event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import click
 from pyramid.config import Configurator
@@ -60,8 +61,9 @@ def commerce_includeme(config: Configurator, settings: Any) -> None:
     Returns: nothing.
     May: `config.add_route("loyalty_points", "/points")`, which is at `/api/v1/loyalty/points`;
     `config.add_root_route(name, pattern)`, which is where it says; `config.scan(".views")`, with views that use
-    `api_view`: they are in the API's reference by themselves. Views of the core's routes may be replaced; its routes,
-    and anything of another plugin's, not.
+    `api_view`: they are in the API's reference by themselves; `config.add_autocommit_request(method, path)`, for an
+    address whose view commits by itself, since it has to ask others in between. Views of the core's routes may be
+    replaced; its routes, and anything of another plugin's, not.
     Since: 0.1
     """
 
@@ -312,5 +314,19 @@ def commerce_order_transition(ctx: Context, order: OrderFacts, machine: str, old
     Returns: nothing.
     On raise: the change has not happened. A worker tries it again, as often as the job says: refusing what a provider
     or the time has decided only delays it.
+    Since: 0.1
+    """
+
+
+@hookspec
+def commerce_order_fulfilling(ctx: Context, order: OrderFacts, units: Mapping[UUID, int]) -> None:
+    """Keep an order from being shipped: its payment is disputed, its address is not believed.
+
+    When: staff are about to record a fulfillment, of `units` by the id of the order's line; it is known that there are
+    so many, and that the order is paid.
+    Transaction: the request's.
+    Locks: the order's row.
+    Returns: nothing. To refuse, raise a `Problem` with status 409.
+    On raise: nothing is shipped.
     Since: 0.1
     """

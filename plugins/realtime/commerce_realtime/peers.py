@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from commerce_realtime.bus import Bus
 
 ANSWER_SECONDS = 1.0
+TOLD_BY_THE_SHOP = frozenset({"stock", "catalogue", "event"})
 
 
 class Peers:
@@ -34,8 +35,8 @@ class Peers:
         return set(self._heard_at) if self.bus is not None and self.bus.is_there else set()
 
     def hear(self, heard: News) -> bool:
-        """Whether this was about peers; a beat is, and everything shows that somebody is there who has beaten."""
-        if heard.kind == "beat" or heard.process in self._heard_at:
+        """Whether this was about peers. Whatever programs of the shop do not tell shows that one is there."""
+        if heard.kind not in TOLD_BY_THE_SHOP or heard.process in self._heard_at:
             self._heard_at[heard.process] = self._now()
         if heard.kind == "bye":
             self._forget(heard.process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from commerce_realtime import news
 from commerce_realtime.signing import channel_auth
 from realtime_harness import APP, Client, Running, running
 
@@ -83,6 +84,15 @@ def test_p53_the_members_of_a_process_that_was_killed_disappear(
     doomed.call(doomed.server.bus._task.cancel)  # type: ignore[union-attr]
     assert watcher.next(REMOVED) == {"user_id": "ada"}
     doomed.stop()
+
+
+def test_p53_also_of_one_that_was_killed_before_it_had_said_anything_else(client: Connect, start: Start) -> None:
+    server = start(lease_seconds=0.5)
+    watcher = client(server)
+    watcher.join("presence-p53", "watcher")
+    server.call(server.server._hear, news.News("short-lived", 1, "join", ["1", "presence-p53", "ada", None]))
+    assert watcher.next(ADDED)["user_id"] == "ada"
+    assert watcher.next(REMOVED)["user_id"] == "ada"
 
 
 def test_p54_who_is_back_within_the_grace_has_never_left(start: Start, client: Connect) -> None:
