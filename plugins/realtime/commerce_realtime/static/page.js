@@ -106,14 +106,11 @@ function report(choice, level, previous, reason) {
   if (!change) return;
   const count = Math.abs(change);
   const what = `${count} × ${nameOf(choice)}`;
-  const text = {
-    hold: level.is_in_stock ? `${what} held` : `The last ${count > 1 ? what : nameOf(choice)} held`,
-    release: `${what} given back`,
-    expire: `${what} back on the shelf`,
-    receive: `${what} came in`,
-    return: `${what} came back`,
-    gone: `${nameOf(choice)} is no longer for sale`,
-  }[reason] ?? `${what} ${change < 0 ? "gone" : "more"}`;
+  const did = {
+    hold: "Held", release: "Given back", expire: "Back on the shelf", receive: "Came in", return: "Came back",
+    gone: "No longer for sale",
+  }[reason] ?? (change < 0 ? "Gone" : "More");
+  const text = `${did}: ${reason === "hold" && !level.is_in_stock ? `the last ${what}` : what}`;
   const item = document.createElement("li");
   const time = document.createElement("time");
   const now = new Date();
@@ -207,11 +204,21 @@ function itemOf(hold) {
   const what = document.createElement("span");
   what.className = "what";
   what.textContent = hold.name;
+  item.append(what, timer(), backButton(hold));
+  return item;
+}
+
+function timer(words = "") {
   const left = document.createElement("span");
   left.className = "left";
   left.setAttribute("role", "timer");
-  item.append(what, left, backButton(hold));
-  return item;
+  const time = document.createElement("span");
+  time.className = "time";
+  const said = document.createElement("span");
+  said.className = "said";
+  said.textContent = words;
+  left.append(said, time);
+  return left;
 }
 
 function backButton(hold) {
@@ -239,10 +246,7 @@ function showHeld(card, hold) {
     place = document.createElement("div");
     place.className = "held";
     place.dataset.hold = hold.id;
-    const left = document.createElement("span");
-    left.className = "left";
-    left.setAttribute("role", "timer");
-    place.append(left, backButton(hold));
+    place.append(timer("Yours for "), backButton(hold));
     act.append(place);
     count();
   }
@@ -255,7 +259,7 @@ function count() {
     const seconds = Math.max(0, Math.ceil((hold.until - now) / 1_000));
     const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
     for (const place of document.querySelectorAll(`[data-hold="${CSS.escape(hold.id)}"] .left`)) {
-      place.textContent = place.closest(".held") ? `Yours for ${text}` : text;
+      place.querySelector(".time").textContent = text;
       place.style.setProperty("--left", String(Math.min(1, (hold.until - now) / hold.of)));
     }
   }
@@ -395,7 +399,10 @@ for (const [product, card] of cards) {
   });
 }
 if (page.news) page.news.hidden = false;
-if (cards.size === 0) say("Waiting for products");
+if (document.querySelector("[data-empty]")) {
+  say("Waiting for products");
+  stock.everything((_level, { reason }) => reason === "cache" || location.reload());
+}
 addEventListener("storage", ({ key }) => {
   if (key !== HOLDS) return;
   loadHolds();

@@ -79,6 +79,7 @@ ${'fetchpriority="high"' if is_feature else 'loading="lazy"' | n}>
 As of <time datetime="${now.isoformat()}">${now.strftime("%H:%M:%S")} UTC</time></span></p>
 </header>
 <main>
+% if products or query.category:
 <div class="intro">
   <h1>Watch the shelves.</h1>
   <p class="lead">Every number here is the stock at this moment. Hold something, and for ${hold_words} nobody else can have
@@ -93,6 +94,7 @@ As of <time datetime="${now.isoformat()}">${now.strftime("%H:%M:%S")} UTC</time>
   </details>
 % endif
 </div>
+% endif
 
 % if refused:
 <p class="notice" role="alert">Somebody was faster: <strong>${refused}</strong> has just been sold out.</p>
@@ -140,9 +142,9 @@ ${card(product, number == 0 and product["is_featured"] and query.page == 1)}
   <p><a href="${query.address(category=None, page=1, refused=None)}">See everything there is</a></p>
 </div>
 % else:
-<div class="empty">
+<div class="empty" data-empty>
   <div class="shelf" aria-hidden="true"></div>
-  <h2>Nothing on the shelves yet.</h2>
+  <h1>Nothing on the shelves yet.</h1>
   <p>The shop is running, and has no products that are for sale.</p>
 % if is_development:
   <p>Fill it with thirty of them:</p>
