@@ -34,6 +34,12 @@ from commerce_core.settings import DatabaseSettings
 RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
 
 
+def user_of(owner: str | None) -> UUID | None:
+    """The user's id, of an owner such as `user:<id>`; None for guests, and for nobody."""
+    kind, _, user_id = (owner or "").partition(":")
+    return UUID(user_id) if kind == "user" else None
+
+
 def uuid7() -> UUID:
     """A new UUIDv7 (RFC 9562): ordered by time, with 74 random bits, never the same twice."""
     stamp = time.time_ns() // 1_000_000

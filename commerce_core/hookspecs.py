@@ -42,6 +42,7 @@ from commerce_core.plugins.contributions import (
     ExtensionField,
     HealthCheck,
     PluginPermission,
+    Process,
     SearchBackend,
     Subscriber,
 )
@@ -177,8 +178,19 @@ def commerce_register_commands() -> Iterable[click.Command]:
 
     When: only when a command of the plugin is called, or listed. The plugin must be enabled in the .ini file that is
     given.
-    Returns: click commands. `commerce_core.cli.shop` has `config_argument` and `open_shop`.
+    Returns: click commands. `commerce_core.cli.shop` has `config_argument` and `open_shop`. A command that is called
+    like the plugin is what `commerce <plugin> CONFIG` runs.
     On raise: the command fails; nothing else does.
+    Since: 0.1
+    """
+
+
+@hookspec
+def commerce_register_processes(settings: Any) -> Iterable[Process]:
+    """Processes that `commerce serve` runs beside the web server and the worker.
+
+    When: `commerce serve` starts, with the database upgraded. Elsewhere whoever runs the shop starts them.
+    Returns: processes: commands of the plugin, which are given the .ini file and end on SIGTERM.
     Since: 0.1
     """
 
@@ -188,7 +200,7 @@ def commerce_startup(registry: Any, role: str, settings: Any) -> None:
     """The process is about to serve: open clients, start threads.
 
     When: once the shop is put together and its database is as it should be, before the first request or job. `role` is
-    `web` or `worker`.
+    `web` or `worker`. Commands do without: what they need is opened when it is first used.
     Returns: nothing.
     On raise: the process does not start.
     Since: 0.1

@@ -58,7 +58,7 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
 _SUBSCRIPTION_JOBS: tuple[JobKind | Periodic | Watched, ...] = (
     Watched(subscription_jobs.make_plans, subscription_jobs.plans_are_due),
     Watched(subscription_jobs.change_subscriptions, subscription_jobs.changes_are_due),
-    Watched(subscription_jobs.tell_defaults, subscription_jobs.defaults_are_due),
+    Periodic(subscription_jobs.tell_defaults, timedelta(minutes=1)),
     subscription_jobs.refund_late_invoice,
     Periodic(subscription_jobs.read_overdue_subscriptions, timedelta(hours=1)),
     Periodic(subscription_jobs.sync_customers, timedelta(minutes=5)),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from commerce_stripe_payments.customers import ensure_customer
 from commerce_stripe_payments.models import StripeCustomer, StripeInvoice, StripeSubscription
+from commerce_stripe_payments.subscriptions.jobs import tell_defaults
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from stripe_shop import API, PAY, Shop
@@ -27,6 +29,7 @@ class Subscriber:
         self.client = client
         self.user_id = user_id
         self.v1 = shop.fake.client().v1
+        self.test_clock: str | None = None
 
     def subscribe(self, plan: str = "basic", *, status: Any = 200, **more: Any) -> Any:
         """The answer; Stripe has told nobody yet."""
@@ -50,15 +53,26 @@ class Subscriber:
         method = self.v1.payment_methods.attach(card, {"customer": str(customer)})
         self.shop.tell()
         self.client.put(f"{PAY}/payment-methods/{method.id}/default")
-        self.shop.work()
+        self.run(tell_defaults)
         self.shop.tell()
         return method.id
 
     def pass_time(self, **delta: float) -> None:
         """Let time pass, then everything that happened meanwhile be told."""
         self.shop.clock.tick(**delta)
-        self.shop.fake.set_time_on()
+        if self.test_clock is None:
+            self.shop.fake.set_time_on()
+        else:
+            until = int(self.shop.clock.now().timestamp())
+            self.v1.test_helpers.test_clocks.advance(self.test_clock, {"frozen_time": until})
         self.shop.tell()
+
+    def go_by_a_test_clock(self) -> None:
+        """Be a customer at Stripe who goes by a test clock, before the first subscription."""
+        now = self.shop.clock.now()
+        self.test_clock = self.v1.test_helpers.test_clocks.create({"frozen_time": int(now.timestamp())}).id
+        customer = ensure_customer(self.shop.stripe, self.user_id, now=now)
+        self.shop.fake.world.objects[customer]["test_clock"] = self.test_clock
 
     def run(self, kind: JobKind) -> None:
         """What workers do now and then."""

@@ -107,6 +107,15 @@ def test_work_whose_answer_is_cut_off_is_done_once(fake: FakeStripe, stubborn: s
     assert (intents(fake), len(fake.requests)) == (1, 2)
 
 
+def test_a_refusal_can_be_lost_on_its_way_too(fake: FakeStripe, stubborn: stripe.StripeClient) -> None:
+    fake.go_wrong(CREATE, "cut", "after")
+    with pytest.raises(stripe.CardError) as refused:
+        stubborn.v1.payment_intents.create({**INTENT, "confirm": True, "payment_method": "pm_card_chargeDeclined"})
+    assert refused.value.headers is not None
+    assert refused.value.headers["Idempotent-Replayed"] == "true"
+    assert intents(fake) == 1
+
+
 def test_work_whose_answer_never_comes_is_done_once(fake: FakeStripe, hasty: stripe.StripeClient) -> None:
     hang = fake.go_wrong(CREATE, "hang", "after")
     assert hasty.v1.payment_intents.create(INTENT).id
@@ -301,6 +310,22 @@ def test_by_itself_it_sends_in_order_and_tries_again_what_was_lost(busy: FakeStr
     busy.send_to(shop, "whsec_x")
     busy.client().v1.payment_intents.create({**INTENT, "confirm": True, "payment_method": "pm_card_visa"})
     assert shop.wait_for(3) == ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded"]
+
+
+def test_by_itself_it_sends_twice_and_in_any_order_if_it_is_told_to(busy: FakeStripe) -> None:
+    shop = Listener()
+    broken = [ValueError("the shop is on fire")]
+
+    def receive(body: bytes, headers: Mapping[str, str]) -> int:
+        if broken:
+            raise broken.pop()
+        return shop(body, headers)
+
+    busy.plan(copies=2, shuffle_seed=1, delay_seconds=0.01, retry_seconds=(0.01,))
+    busy.send_to(receive, "whsec_x")
+    busy.client().v1.payment_intents.create({**INTENT, "confirm": True, "payment_method": "pm_card_visa"})
+    taken = shop.wait_for(5)
+    assert {"payment_intent.created", "charge.succeeded", "payment_intent.succeeded"} == set(taken)
 
 
 def test_everything_can_be_done_over_http_too(busy: FakeStripe) -> None:

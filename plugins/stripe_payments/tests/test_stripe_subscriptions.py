@@ -15,7 +15,7 @@ from commerce_stripe_payments.models import StripeEvent, StripePaymentMethod, St
 from commerce_stripe_payments.subscriptions.calls import settle
 from commerce_stripe_payments.subscriptions.entitlement import does_entitle, entitles, features_of, is_entitled
 from commerce_stripe_payments.subscriptions.events import SubscriptionChanged
-from commerce_stripe_payments.subscriptions.jobs import read_overdue_subscriptions, sync_customers
+from commerce_stripe_payments.subscriptions.jobs import read_overdue_subscriptions, sync_customers, tell_defaults
 from commerce_stripe_payments.webhooks.processing import process_event
 from commerce_stripe_payments.webhooks.reading import (
     intent_of_invoice,
@@ -34,6 +34,15 @@ from commerce_core.testing import concurrently
 
 pytestmark = pytest.mark.commerce(plugins=["stripe"], settings=SETTINGS)
 CREATE = "POST /v1/subscriptions"
+# Each takes its time, and the others say nothing else.
+SOME_EVENTS = (
+    "customer.subscription.*",
+    "customer.updated",
+    "invoice.paid",
+    "invoice.payment_*",
+    "invoice_payment.paid",
+    "payment_method.*",
+)
 
 
 @pytest.fixture
@@ -45,8 +54,7 @@ def ada(shop: Shop, sign_in: Callable[..., Any]) -> Subscriber:
         ("plain", 1_000, {}),
         ("pro", 3_000, {"features": ["reports", "exports"]}),
     )
-    # Of the rest there is nothing to be said here.
-    shop.endpoint.enabled_events = ("customer.*", "invoice*", "payment_method.*")
+    shop.endpoint.enabled_events = SOME_EVENTS
     customer = sign_in()
     return Subscriber(shop, customer.client, customer.user_id)
 
@@ -57,8 +65,8 @@ def subscribed(ada: Subscriber) -> Subscriber:
     ada.subscribe("plain")
     ada.shop.fake.confirm(intent_of(ada))
     ada.shop.tell()
-    # The card is saved now, and Stripe is told that it is the default.
-    ada.shop.work()
+    # The card is saved now; Stripe is told that it is the default.
+    ada.run(tell_defaults)
     assert ada.row().status == "active"
     return ada
 
@@ -75,6 +83,7 @@ def cannot_pay(ada: Subscriber) -> None:
 
 def test_a_subscription_from_trial_through_two_failed_renewals_to_recovery(ada: Subscriber) -> None:
     ada.shop.endpoint.enabled_events = ("*",)
+    ada.go_by_a_test_clock()
     plans = ada.client.get(f"{PAY}/plans").json["data"]
     assert [plan["code"] for plan in plans] == ["basic", "plain", "pro"]
     started = ada.subscribe("basic")
@@ -99,6 +108,16 @@ def test_a_subscription_from_trial_through_two_failed_renewals_to_recovery(ada: 
     ada.pass_time(days=32)
     assert [invoice.status for invoice in ada.invoices()] == ["paid", "paid", "paid"]
     assert ada.row().status == "active"
+
+
+def test_a_stripe_that_is_away_is_said_to_be(ada: Subscriber) -> None:
+    ada.shop.fake.go_wrong("POST /v1/customers")
+    assert ada.subscribe("plain", status=502)["type"] == "/problems/stripe/cannot-start"
+    # Made, but the secret cannot be had: it is there the next time.
+    ada.shop.fake.go_wrong("GET /v1/subscriptions/*", skip=2)
+    started = ada.subscribe("plain")
+    assert (started["status"], started["client_secret"]) == ("incomplete", None)
+    assert ada.subscribe("plain")["client_secret"] is not None
 
 
 def test_two_clicks_make_one_subscription(ada: Subscriber) -> None:
@@ -209,6 +228,21 @@ def test_s5_each_failed_try_is_told_once_and_the_fourth_suspends(subscribed: Sub
     assert [row["id"] for row in listed] == [str(ada.row().id)]
     ada.save("pm_card_visa")
     assert (ada.change("pay")["suspended"], ada.show()["entitled"]) == (False, True)
+
+
+def test_s5_the_shop_says_which_tries_are_told_and_which_one_suspends(
+    subscribed: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = subscribed
+    wanted = {"dunning_mails": (2,), "dunning_suspend_at": 3, "customer_changes": ("cancel",)}
+    monkeypatch.setattr(ada.shop.stripe, "settings", ada.shop.stripe.settings.model_copy(update=wanted))
+    cannot_pay(ada)
+    ada.pass_time(days=31, hours=2)
+    assert ada.mails() == []
+    ada.pass_time(days=3)
+    ada.pass_time(days=5)
+    assert ada.mails() == ["renewal-failed", "subscription-suspended"]
+    ada.change("pay", status=403)
 
 
 def test_s5_the_last_try_suspends_whatever_its_number(subscribed: Subscriber) -> None:
@@ -333,6 +367,7 @@ def test_s9_details_of_states_may_be_there(subscribed: Subscriber) -> None:
     shown = ada.change("pause")
     assert (shown["status"], shown["entitled"]) == ("paused", False)
     assert ada.stripe().status_details.paused.type == "subscription"
+    ada.shop.endpoint.enabled_events = ("*",)
     invoice = ada.shop.fake.world.objects[str(ada.row().latest_invoice)]
     invoice["status_details"] = {"uncollectible": {"reason": "something_new"}}
     ada.shop.fake.emit("invoice.updated", invoice)
@@ -352,7 +387,7 @@ def test_s10_the_default_way_to_pay_keeps_in_step(subscribed: Subscriber) -> Non
     assert ada.stripe().default_payment_method == second
     ada.v1.payment_methods.detach(second)
     ada.shop.tell()
-    ada.shop.work()
+    ada.run(tell_defaults)
     assert ada.customer().default_payment_method == first
     assert ada.stripe().default_payment_method == first
     found = ada.v1.customers.retrieve(str(ada.customer().customer_id))

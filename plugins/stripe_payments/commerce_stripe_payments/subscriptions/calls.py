@@ -44,20 +44,21 @@ def carry_out(connection: Connection, row_id: UUID, *, now: datetime) -> None:
         if wish["action"] == "create" and row.tries > 1:
             wish = {**wish, "is_retry": True}
     try:
-        subscription_id = _ask(connection, wish, subscription_id)
+        subscription_id, refusal = _ask_politely(connection, wish, subscription_id)
         settle(connection, subscription_id, now=now)
-        _finish(connection, row_id, wish["id"])
-    except stripe.CardError as error:
-        code = decline_code({"code": error.code, "decline_code": error.error.decline_code if error.error else None})
-        settle(connection, subscription_id, now=now)
-        _finish(connection, row_id, wish["id"], error=text_of(code))
     except stripe.StripeError as error:
-        if is_uncertain(error):
-            _later(connection, row_id, say(error), now=now)
+        _later(connection, row_id, say(error), now=now)
+        return
+    with connection.writing() as session:
+        row = lock_subscription(session, row_id)
+        if row is None:
             return
-        _log.error("stripe refuses a change", subscription=str(row_id), action=wish["action"], error=say(error))
-        settle(connection, subscription_id, now=now)
-        _finish(connection, row_id, wish["id"], error=NOT_POSSIBLE)
+        fulfilled(row, wish["id"], error=refusal)
+        row.subscription_id = row.subscription_id or subscription_id
+        if row.subscription_id is None:
+            # It was never made, and never will be: the next one has a key of its own.
+            row.status = "refused"
+            row.ended_at = row.created_at
 
 
 def settle(connection: Connection, subscription_id: str | None, *, now: datetime) -> None:
@@ -98,12 +99,36 @@ def preview_switch(connection: Connection, subscription_id: str, price_id: str, 
 
 
 def client_secret_of(connection: Connection, subscription_id: str) -> str | None:
-    """With which the customer pays the first invoice in the browser. Outside of any transaction."""
+    """With which the customer pays the first invoice in the browser; None if Stripe does not say. Outside of any
+    transaction."""
     parameters: Any = {"expand": ["latest_invoice.confirmation_secret"]}
-    found = plain(connection.client.v1.subscriptions.retrieve(subscription_id, parameters))
+    try:
+        found = plain(connection.client.v1.subscriptions.retrieve(subscription_id, parameters))
+    except stripe.StripeError as error:
+        _log.warning("stripe does not answer", subscription=subscription_id, error=say(error))
+        return None
     invoice = found.get("latest_invoice") or {}
     secret = invoice.get("confirmation_secret") if isinstance(invoice, dict) else None
     return None if secret is None else secret.get("client_secret")
+
+
+def _ask_politely(
+    connection: Connection, wish: dict[str, Any], subscription_id: str | None
+) -> tuple[str | None, str | None]:
+    """Have the wish done: the subscription's id, and why it is refused for good, for the customer to read.
+
+    Raises what the SDK raises where it is not known what came of it.
+    """
+    try:
+        return _ask(connection, wish, subscription_id), None
+    except stripe.CardError as error:
+        code = error.error.decline_code if error.error is not None else None
+        return subscription_id, text_of(decline_code({"code": error.code, "decline_code": code}))
+    except stripe.StripeError as error:
+        if is_uncertain(error):
+            raise
+        _log.error("stripe refuses a change", subscription=subscription_id, action=wish["action"], error=say(error))
+        return subscription_id, NOT_POSSIBLE
 
 
 def _ask(connection: Connection, wish: dict[str, Any], subscription_id: str | None) -> str:
@@ -141,12 +166,14 @@ def _ask(connection: Connection, wish: dict[str, Any], subscription_id: str | No
         case "resume":
             v1.subscriptions.resume(subscription_id, {}, key)
         case _:
-            v1.invoices.pay(given["invoice"], _only(given, "payment_method"), key)
+            method: Any = {name: given[name] for name in ("payment_method",) if name in given}
+            try:
+                v1.invoices.pay(given["invoice"], method, key)
+            except stripe.InvalidRequestError as error:
+                # Somebody was faster.
+                if error.code != "invoice_already_paid":
+                    raise
     return subscription_id
-
-
-def _only(given: dict[str, Any], name: str) -> Any:
-    return {name: given[name]} if name in given else {}
 
 
 def _made_before(client: stripe.StripeClient, given: dict[str, Any]) -> str | None:
@@ -160,18 +187,6 @@ def _made_before(client: stripe.StripeClient, given: dict[str, Any]) -> str | No
 def _item_of(client: stripe.StripeClient, subscription_id: str) -> str:
     found = plain(client.v1.subscriptions.retrieve(subscription_id))
     return str(found["items"]["data"][0]["id"])
-
-
-def _finish(connection: Connection, row_id: UUID, wish_id: str, *, error: str | None = None) -> None:
-    with connection.writing() as session:
-        row = lock_subscription(session, row_id)
-        if row is None:
-            return
-        fulfilled(row, wish_id, error=error)
-        if row.subscription_id is None:
-            # It was never made, and never will be: the next one has a key of its own.
-            row.status = "refused"
-            row.ended_at = row.created_at
 
 
 def _later(connection: Connection, row_id: UUID, error: str, *, now: datetime) -> None:

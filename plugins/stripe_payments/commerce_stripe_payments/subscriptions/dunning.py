@@ -111,7 +111,9 @@ def _give_back_if_late(
     from commerce_stripe_payments.subscriptions.jobs import refund_late_invoice
 
     is_late = row.ended_at is not None and kept.paid_at is not None and kept.paid_at > row.ended_at
-    if is_late and kept.amount_paid > 0 and kept.refund is None and connection.settings.late_invoices == "refund":
+    # What was paid in another way than by Stripe, Stripe cannot give back.
+    can_go_back = kept.amount_paid > 0 and kept.intent_id is not None
+    if is_late and can_go_back and kept.refund is None and connection.settings.late_invoices == "refund":
         kept.refund = "due"
         refund_late_invoice.enqueue(session, now=now, invoice=kept.id, unique_key=f"stripe.late:{kept.id}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import stripe
-import structlog
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -20,10 +19,14 @@ from commerce_stripe_payments.subscriptions.calls import carry_out, settle
 from commerce_stripe_payments.subscriptions.plans import make_plan
 from commerce_stripe_payments.subscriptions.wishes import change
 
-_log = structlog.get_logger("commerce.stripe")
 _AT_A_TIME = 20
+_AT_ONCE = 500
 # A renewal is told within seconds, mostly. After this, Stripe is asked.
 OVERDUE_AFTER = timedelta(hours=2)
+_DEFAULT_IS_UNTOLD = and_(
+    StripeCustomer.default_payment_method.is_distinct_from(StripeCustomer.told_method),
+    StripeCustomer.customer_id.is_not(None),
+)
 _LIVE = ("incomplete", "trialing", "active", "past_due", "unpaid", "paused")
 
 
@@ -105,19 +108,19 @@ def read_overdue_subscriptions(context: JobContext) -> None:
                 StripeSubscription.subscription_id.is_not(None),
             )
             .order_by(StripeSubscription.period_end)
-            .limit(500)
+            .limit(_AT_ONCE)
         ).all()
     for subscription_id in overdue:
         with each_by_itself("subscription", subscription_id):
             settle(connection, subscription_id, now=context.now)
 
 
-@job("stripe.tell_defaults", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
+@job("stripe.tell_defaults", retry=(), timeout=600)
 def tell_defaults(context: JobContext) -> None:
     """Tell Stripe what customers want to pay with from now on: their subscriptions, too."""
     connection: Connection = context.registry.stripe
     with context.transaction() as session:
-        untold = session.scalars(select(StripeCustomer).where(_default_is_untold()).limit(_AT_A_TIME)).all()
+        untold = session.scalars(select(StripeCustomer).where(_DEFAULT_IS_UNTOLD).limit(_AT_ONCE)).all()
         session.expunge_all()
         live = session.scalars(
             select(StripeSubscription).where(
@@ -141,18 +144,6 @@ def tell_defaults(context: JobContext) -> None:
                 row.told_method = default
 
 
-def defaults_are_due(session: Session, now: datetime) -> bool:
-    """Whether there are such."""
-    return bool(session.scalar(select(select(StripeCustomer.id).where(_default_is_untold()).exists())))
-
-
-def _default_is_untold() -> ColumnElement[bool]:
-    return and_(
-        StripeCustomer.default_payment_method.is_distinct_from(StripeCustomer.told_method),
-        StripeCustomer.customer_id.is_not(None),
-    )
-
-
 @job("stripe.sync_customers", queue="low", retry=(), timeout=600)
 def sync_customers(context: JobContext) -> None:
     """Tell Stripe of users who have another address or name than it knows. Who has left pays for nothing any more."""
@@ -169,7 +160,7 @@ def sync_customers(context: JobContext) -> None:
                     func.coalesce(StripeCustomer.told_name, "") != User.name,
                 ),
             )
-            .limit(500)
+            .limit(_AT_ONCE)
         ).all()
     for row_id, customer_id, email, name in changed:
         with each_by_itself("customer", customer_id):
@@ -185,7 +176,7 @@ def _cancel_of_those_who_left(session: Session, *, now: datetime) -> None:
         .join(User, User.id == StripeSubscription.user_id)
         .where(User.deleted_at.is_not(None), StripeSubscription.status.in_(_LIVE), StripeSubscription.wish.is_(None))
         .with_for_update(of=StripeSubscription)
-        .limit(500)
+        .limit(_AT_ONCE)
     ).all()
     for row in rows:
         change(session, row, "cancel", at_once=True, now=now)

@@ -73,7 +73,10 @@ def list_subscriptions(request: Any) -> SubscriptionList:
 def start_subscription(request: Any, body: SubscriptionIn) -> StartedOut:
     """Subscribe, or go on with it. Safe to repeat; while it is `creating`, ask again in a moment."""
     connection: Connection = request.registry.stripe
-    customer_id = customer_of(request)
+    try:
+        customer_id = customer_of(request)
+    except stripe.StripeError:
+        raise CannotStart("Stripe does not answer. Try again in a moment.") from None
     method = None if body.payment_method is None else usable_method(request, body.payment_method)
     with connection.writing() as session:
         plan = find_plan(session, body.plan)

@@ -101,22 +101,21 @@ class Application:
         if fault is not None and fault.when == "before" and fault.kind != "pause":
             # It never gets as far as the keys.
             return self._hit(fault)
-        if asked.key is None:
-            answer = self._done(asked)
-        else:
-            # The parameters as they came, byte for byte.
-            fingerprint = (asked.method, asked.path, hashlib.sha256(asked.form.encode()).hexdigest())
-            kept = self.idempotency.begin(asked.key, fingerprint, self.world.now)
-            if kept is None:
-                answer = self._remembered(asked, asked.key)
-            else:
-                answer = kept._replace(headers=(*kept.headers, ("Idempotent-Replayed", "true")))
+        try:
+            answer = self._done(asked) if asked.key is None else self._done_once(asked, asked.key)
+        except Failure as failure:
+            answer = self._failed(failure, asked.version)
         if fault is not None and fault.when == "after":
             return self._hit(fault, answer)
         return answer
 
-    def _remembered(self, asked: _Asked, key: str) -> Answer:
-        """Do it, and keep the answer for whoever asks again."""
+    def _done_once(self, asked: _Asked, key: str) -> Answer:
+        """Do it and remember the answer, or give the one that is remembered."""
+        # The parameters as they came, byte for byte.
+        fingerprint = (asked.method, asked.path, hashlib.sha256(asked.form.encode()).hexdigest())
+        kept = self.idempotency.begin(key, fingerprint, self.world.now)
+        if kept is not None:
+            return kept._replace(headers=(*kept.headers, ("Idempotent-Replayed", "true")))
         fault = asked.fault
         answer: Answer | None = None
         try:
@@ -136,7 +135,7 @@ class Application:
         if asked.fault is not None and asked.fault.when == "before":
             self._hit(asked.fault)  # a pause, with the key in use
         found, ids = find_route(asked.method, asked.path)
-        params = _renamed(decode(asked.form), asked.version)
+        params = _renamed(decode(asked.form), asked.version, found.params.names)
         if asked.is_public:
             self._check_client_secret(found, ids, params)
         given = found.params.check(params)
@@ -205,10 +204,11 @@ class Application:
             )
 
 
-def _renamed(params: Thing, version: str) -> Thing:
-    """Before 2026-09-30, `allowed_payment_method_types` was called `payment_method_types`."""
-    if version[:10] < "2026-09-30" and "payment_method_types" in params:
-        params["allowed_payment_method_types"] = params.pop("payment_method_types")
+def _renamed(params: Thing, version: str, names: frozenset[str]) -> Thing:
+    """Before 2026-09-30, `allowed_payment_method_types` of payments was called `payment_method_types`."""
+    old, new = "payment_method_types", "allowed_payment_method_types"
+    if version[:10] < "2026-09-30" and old in params and new in names and old not in names:
+        params[new] = params.pop(old)
     return params
 
 

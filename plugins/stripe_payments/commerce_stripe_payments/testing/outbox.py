@@ -19,10 +19,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import requests
+import structlog
 
 from commerce_stripe_payments.testing.failures import Thing
 from commerce_stripe_payments.testing.shapes import render
 from commerce_stripe_payments.testing.world import World
+
+_log = structlog.get_logger("commerce.stripe")
 
 Receiver = str | Callable[[bytes, Mapping[str, str]], int]
 """Where events go: an address, or a function of body and headers that returns the status."""
@@ -197,10 +200,18 @@ class Outbox:
         tries = delivery.tries
         is_lost = tries < plan.drop
         with ThreadPoolExecutor(max_workers=max(plan.copies, 1)) as pool:
-            list(pool.map(lambda _: self._send(delivery, is_lost), range(plan.copies)))
+            list(pool.map(lambda _: self._try(delivery, is_lost), range(plan.copies)))
         delivery.tries = tries + 1
         if tries < len(plan.retry_seconds):
             delivery.due = time.monotonic() + plan.retry_seconds[tries]
+
+    def _try(self, delivery: Delivery, is_lost: bool) -> None:
+        """Send by itself: whoever fails to take it does not keep the others from it."""
+        try:
+            self._send(delivery, is_lost)
+        except Exception as error:
+            _log.warning("webhook not taken", type=delivery.event["type"], error=type(error).__name__)
+            self._send(delivery, is_lost=True)
 
     def _send(self, delivery: Delivery, is_lost: bool) -> None:
         status = 0 if is_lost else self._status_of(delivery)
