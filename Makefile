@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 CONFIG ?= development.ini
-# The shop's own plugins are distributions of their own, installed beside it.
+# The shop's own plugins are distributions of their own, installed beside it, each with what its tests need.
 PLUGINS := $(patsubst %/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 
 .DEFAULT_GOAL := help
