@@ -16,6 +16,11 @@ from support.processes import Shop, running_shop, wait_until
 from commerce_core.testing import SignedIn
 
 LINE = b"p-%07d,Product\r\n"
+_IMPORTS_UNDER_WAY = text("""
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+    AND objid = (hashtext('commerce.import')::bigint & 4294967295)::oid
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
 
 
 @pytest.fixture
@@ -82,5 +87,4 @@ def test_who_hangs_up_leaves_nothing(shop: Shop, sign_in: Callable[..., SignedIn
         status, report = answer(connection)
     assert (status, report["rows"]) == (200, 1)
     with engine.connect() as connection_:
-        # A worker that feeds has one for a moment.
-        wait_until(lambda: connection_.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")) == 0)
+        wait_until(lambda: connection_.scalar(_IMPORTS_UNDER_WAY) == 0)
