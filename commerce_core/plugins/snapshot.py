@@ -44,7 +44,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "commerce_core.mail.service": ("queue_mail",),
     "commerce_core.money": ("Money", "formatted"),
     "commerce_core.payments.provider": (
+        "Closing",
         "InvalidSignature",
+        "OpenPayment",
         "PaymentProvider",
         "ProviderEvent",
         "RefundRequest",

@@ -40,7 +40,7 @@ _PERSONAL = re.compile(r"@|\d[\d\s/.()+-]{5,}\d")
 def countable(text: str) -> str | None:
     """A query as it is counted; None if it is none, too long, or looks personal."""
     query = plain(text)
-    if not query or len(query) > LONGEST_QUERY or _PERSONAL.search(text):
+    if not query or len(text) > LONGEST_QUERY or _PERSONAL.search(text):
         return None
     return query
 

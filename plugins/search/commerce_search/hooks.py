@@ -45,7 +45,7 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     registry.search_changes = changes.ChangeFeed(
         registry.search,
         registry.engine,
-        lambda session: jobs.want(session, registry, jobs.index_changes),
+        lambda session: jobs.want_index(session, registry),
         delay=settings.delay_ms / 1000,
     )
     registry.search.on_broken = _order_anew(registry)

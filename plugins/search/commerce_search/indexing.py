@@ -75,7 +75,7 @@ def changes_are_waiting(session: Session, _now: datetime) -> bool:
 def apply_changes(search: SearchEngine, session: Session) -> Applied:
     """Put waiting changes into the live index, at most AT_A_TIME. Waits for whoever else writes; holds the lock until
     the transaction ends. Raises BackendError."""
-    session.execute(_LOCK_WRITER)
+    _lock_writer(session)
     rows = session.execute(
         select(SearchChange.id, SearchChange.product_id, SearchChange.category_id, SearchChange.brand_id)
         .where(SearchChange.applied_at.is_(None))
@@ -133,6 +133,13 @@ def _write(search: SearchEngine, session: Session, ids: Sequence[UUID]) -> None:
         documents = search.maker.read(session, portion)
         there = {document.id for document in documents}
         search.backend.apply(documents, [id_ for id_ in portion if id_ not in there], session)
+
+
+def _lock_writer(session: Session) -> None:
+    """Wait for whoever else writes, however long it takes; nobody else writes until the transaction ends."""
+    session.execute(text("SET LOCAL statement_timeout = 0"))
+    session.execute(text("SET LOCAL lock_timeout = 0"))
+    session.execute(_LOCK_WRITER)
 
 
 # --- Comparison ---
@@ -195,7 +202,7 @@ def check(search: SearchEngine, engine: Engine, *, mend: bool = True, progress: 
 def _mend(search: SearchEngine, engine: Engine, ids: Sequence[UUID]) -> None:
     if ids:
         with transaction(engine) as session:
-            session.execute(_LOCK_WRITER)
+            _lock_writer(session)
             _write(search, session, ids)
 
 
@@ -287,8 +294,7 @@ def _note_progress(engine: Engine, name: str, cursor: UUID, done: int, total: in
 def _publish(search: SearchEngine, engine: Engine, build: Build, name: str, done: int) -> None:
     """Catch up with everything that has changed since the build began, and put it in place. Nobody writes meanwhile."""
     with transaction(engine) as session:
-        session.execute(text("SET LOCAL statement_timeout = 0"))
-        session.execute(_LOCK_WRITER)
+        _lock_writer(session)
         started = select(SearchBuild.started_at).where(SearchBuild.name == name).scalar_subquery()
         rows = session.execute(
             select(SearchChange.product_id, SearchChange.category_id, SearchChange.brand_id).where(

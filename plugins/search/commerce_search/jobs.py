@@ -65,6 +65,11 @@ def tidy(context: JobContext) -> None:
     search.backend.tidy(indexing.building(context.session, search.code))
 
 
+def want_index(session: Session, registry: Any) -> None:
+    """Have changes indexed at once: in no lane, since who finds one busy is put off for seconds; the lock will do."""
+    index_changes.enqueue(session, now=registry.clock.now(), unique_key=f"{index_changes.name}:at-once")
+
+
 def want(session: Session, registry: Any, kind: JobKind, **arguments: Any) -> None:
     """Enqueue one of these jobs, unless it waits already; of each, one runs at a time."""
     kind.enqueue(session, now=registry.clock.now(), unique_key=kind.name, lane=kind.name, **arguments)

@@ -14,7 +14,7 @@ WINDOW = 100
 _POPULARITY = 0.15
 _SOLD_OUT = 0.85
 _SAME_TITLE = 1.5
-_SAME_BEGINNING = 1.15
+_ALL_IN_TITLE = 1.3
 # The scores of what was to come first, above all others.
 _FIRST = 100_000.0
 
@@ -28,6 +28,8 @@ def ranked(hits: Sequence[Hit], title: str, best: Collection[UUID] = ()) -> list
     """The hits by relevance, `title` being what was asked for. What was to come first does; then those in `best`."""
     most = math.log1p(max((hit.popularity for hit in hits), default=0)) or 1.0
 
+    typed = title.split()
+
     def worth(hit: Hit) -> float:
         if is_first(hit):
             return hit.score
@@ -36,9 +38,14 @@ def ranked(hits: Sequence[Hit], title: str, best: Collection[UUID] = ()) -> list
             score *= _SOLD_OUT
         if title and hit.title == title:
             score *= _SAME_TITLE
-        elif title and hit.title.startswith(title):
-            score *= _SAME_BEGINNING
+        elif typed and _begins(hit.title.split(), typed):
+            score *= _ALL_IN_TITLE
         return score
 
     scored = [replace(hit, score=worth(hit)) for hit in hits]
     return sorted(scored, key=lambda hit: (not is_first(hit), hit.id not in best, -hit.score, -hit.popularity, hit.id))
+
+
+def _begins(words: Sequence[str], typed: Sequence[str]) -> bool:
+    """Whether each word typed is the beginning of one of these words."""
+    return all(any(word.startswith(each) for word in words) for each in typed)

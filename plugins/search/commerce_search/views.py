@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from commerce_core.accounts.permissions import Permission
 from commerce_core.api.endpoints import api_view
-from commerce_core.api.problems import NotFound
+from commerce_core.api.problems import InvalidInput, NotFound
 from commerce_core.api.schemas import page_of
 from commerce_core.catalog.finding import FoundProducts
 from commerce_core.catalog.presentation import show_products
@@ -121,8 +121,9 @@ class Finder:
             in_stock=filters.in_stock,
             tags=tags,
         )
-        # Names are no order of the index.
-        known: Any = sort if sort != "name" else None
+        if sort == "name":
+            raise InvalidInput.field("sort", "unsupported", "what a text finds has no order by name")
+        known: Any = sort
         wanted = Wanted(text=text, chosen=chosen, sort=known, page=page, per_page=per_page, facets=False)
         found = find(request, wanted)
         return FoundProducts(found.ids, found.total)

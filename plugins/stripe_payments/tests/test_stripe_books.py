@@ -93,7 +93,6 @@ def test_the_daily_job_compares(shop: Shop) -> None:
     order = shop.order()
     shop.pay(order)
     shop.clock.set(shop.clock.now().replace(hour=0, minute=0, second=1) + timedelta(days=1))
-    shop.stripe.settings = shop.stripe.settings.model_copy(update={"capture": "automatic"})
     execute(shop, "UPDATE orders SET expires_at = NULL")
     shop.work()
     with Session(shop.engine) as session:

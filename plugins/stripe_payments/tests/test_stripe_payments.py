@@ -422,8 +422,8 @@ def test_p18_nothing_is_locked_while_stripe_thinks(shop: Shop) -> None:
     asking.join()
 
 
+@pytest.mark.commerce(settings={**SETTINGS, "stripe.capture": "manual"})
 def test_staff_capture_what_was_authorized(shop: Shop) -> None:
-    shop.stripe.settings = shop.stripe.settings.model_copy(update={"capture": "manual"})
     order = shop.order()
     shop.pay(order)
     shop.tell()

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Text
 
 from commerce_core.database import transaction
+from commerce_search.analysis import beginnings_of
 from commerce_search.interface import (
     BackendError,
     Document,
@@ -408,8 +409,9 @@ def _tsvector(document: Document) -> str:
             at += 1
             places.setdefault(word, []).append(f"{min(at, _LONGEST_POSITION)}{_LETTERS[field]}")
     parts = [f"'{word}':{','.join(found[:200])}" for word, found in places.items()]
-    # A beginning of the name's is worth as much as a word of it.
-    parts += [f"'^{word}':1A" for word in document.beginnings]
+    # A beginning of a word of the name is worth as much as that word.
+    of_name = beginnings_of(document.title.split())
+    parts += [f"'^{word}':1{'A' if word in of_name else 'C'}" for word in document.beginnings]
     return " ".join(parts)
 
 
