@@ -16,6 +16,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, NoReturn
@@ -181,16 +182,20 @@ def node_modules(config: pytest.Config) -> Path:
         if not (folder / "installed").exists():
             for file in files:
                 shutil.copy(file, folder)
-            _install(folder)
+            why = _install(folder)
+            if why is not None:
+                cannot(why)
             (folder / "installed").touch()
     return folder
 
 
-def _install(folder: Path) -> None:
-    command = [NODE, _NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+@cache
+def _install(folder: Path) -> str | None:
+    """Why it cannot be done, if so: found out once, since it may take its time."""
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--fetch-retries=1"]
     try:
         done = subprocess.run(
-            command,
+            [NODE, _NPM, "ci", *options],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -199,10 +204,11 @@ def _install(folder: Path) -> None:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        cannot(f"npm did not install pusher-js and laravel-echo within {_NPM_SECONDS} seconds: is there a network?")
-    if done.returncode != 0:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
-        cannot(f"npm cannot install pusher-js and laravel-echo: {' '.join(errors[:3]) or done.stderr[-300:]}")
+        return f"npm did not install pusher-js and laravel-echo within {_NPM_SECONDS} seconds: is there a network?"
+    if done.returncode == 0:
+        return None
+    errors = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
+    return f"npm cannot install pusher-js and laravel-echo: {' '.join(errors[:3]) or done.stderr[-300:]}"
 
 
 def chromium() -> str:

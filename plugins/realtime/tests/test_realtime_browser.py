@@ -103,6 +103,12 @@ def hold(guest: TestApp, variant_id: UUID, quantity: int = 1) -> None:
     guest.post_json(f"{API}/holds", {"variant_id": str(variant_id), "quantity": quantity}, status=201)
 
 
+def picture(window: Window, name: str, **options: Any) -> None:
+    """For people to look at."""
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    window.page.screenshot(path=ARTEFACTS / f"{name}.png", **options)
+
+
 def test_a_hold_over_rest_changes_two_pages_within_a_second(
     window: Callable[..., Window], guest: TestApp, make_variant: MakeVariant
 ) -> None:
@@ -136,6 +142,7 @@ def test_what_is_sold_out_says_so_and_what_comes_back_can_be_held(
     expect(card).to_have_class(re.compile(r"\bis-out\b"))
     expect(button).to_have_attribute("aria-disabled", "true")
     expect(ours.page.locator("#says")).to_contain_text("Product 1: Sold out")
+    picture(ours, "page-1280-sold-out")
     button.click(force=True)
     expect(ours.page.locator(".held")).to_have_count(0)
     with transaction(engine) as session:
@@ -181,10 +188,11 @@ def test_a_restart_of_the_server_is_survived_and_what_was_sold_meanwhile_is_show
     window: Callable[..., Window], shop: Shop, guest: TestApp, make_variant: MakeVariant
 ) -> None:
     variant_id = make_variant(stock=40)
-    ours = window().live()
+    ours = window(viewport={"width": 390, "height": 844}).live()
     shop.cut(shop.realtime)
-    expect(ours.page.locator(".live")).to_contain_text("Connection lost")
+    expect(ours.page.locator(".live")).to_contain_text("Reconnecting")
     expect(ours.page.locator("body")).to_have_class(re.compile("is-stale"))
+    picture(ours, "page-390-lost")
     hold(guest, variant_id)
     # Nobody tells it, but what it does itself it asks for.
     ours.page.locator(".card .hold").click()
@@ -232,12 +240,11 @@ def test_it_fits_and_can_be_read_in_the_light_and_in_the_dark(
     assert ours.page.evaluate("document.getAnimations().filter((each) => each.playState === 'running').length") == 0
     ours.page.evaluate(_ALL_PICTURES)
     ours.page.evaluate("scrollTo(0, 0)")
-    ARTEFACTS.mkdir(parents=True, exist_ok=True)
     for scheme in ("light", "dark"):
         ours.page.emulate_media(color_scheme=scheme)
         assert ours.page.evaluate(_TOO_PALE) == []
-        ours.page.screenshot(path=ARTEFACTS / f"page-{width}-{scheme}.png")
-        ours.page.screenshot(path=ARTEFACTS / f"page-{width}-{scheme}-whole.png", full_page=True)
+        picture(ours, f"page-{width}-{scheme}")
+        picture(ours, f"page-{width}-{scheme}-whole", full_page=True)
 
 
 _ALL_PICTURES = "Promise.all([...document.images].map((each) => { each.loading = 'eager'; return each.decode(); }))"
@@ -277,7 +284,6 @@ def test_an_empty_shop_looks_like_one_until_it_has_products(
     ours = window(viewport={"width": 390, "height": 844})
     expect(ours.page.locator(".empty h1")).to_have_text("Nothing on the shelves yet.")
     expect(ours.page.locator(LIVE)).to_have_text("Live")
-    ARTEFACTS.mkdir(parents=True, exist_ok=True)
-    ours.page.screenshot(path=ARTEFACTS / "page-390-empty.png")
+    picture(ours, "page-390-empty")
     make_variant(stock=5)
     expect(ours.page.locator(".card h2")).to_have_text("Product 1")

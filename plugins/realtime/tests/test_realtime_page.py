@@ -117,3 +117,33 @@ def test_a_shop_without_products_says_what_to_do(guest: TestApp) -> None:
 @pytest.mark.commerce(settings={**SETTINGS, "realtime.page": "false"})
 def test_it_can_be_left_out(guest: TestApp) -> None:
     assert guest.get("/", status=302).location.endswith("/api/v1/docs")
+
+
+PRODUCTION = {
+    "commerce.environment": "production",
+    "payments.manual_webhook_secret": "9f6c1e2b7a4d4c0e8b35d1f0",
+    "realtime.secret": "41d7be0c95f24a8f8f0a62c3",
+    "mail.transport": "smtp",
+    "mail.host": "mail.example",
+    "mail.sender": "shop@shop.example",
+    "realtime.public_host": "ws.shop.example",
+    "realtime.public_port": "443",
+    "realtime.public_tls": "true",
+}
+
+
+@pytest.mark.commerce(settings={**SETTINGS, **PRODUCTION, "realtime.page": "true"})
+def test_in_production_it_is_there_if_asked_for_and_tells_nothing_to_developers(
+    guest: TestApp, make_variant: MakeVariant
+) -> None:
+    assert "commerce demo load" not in guest.get("/").text
+    make_variant(stock=5)
+    page = guest.get("/")
+    assert "Only 5 left" in text_of(page)
+    assert "curl" not in page.text
+    assert "connect-src 'self' wss://ws.shop.example:443;" in page.headers["Content-Security-Policy"]
+
+
+@pytest.mark.commerce(settings={**SETTINGS, **PRODUCTION})
+def test_in_production_it_is_not_there_unless_asked_for(guest: TestApp) -> None:
+    assert guest.get("/", status=302).location.endswith("/api/v1/docs")

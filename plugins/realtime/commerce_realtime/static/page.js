@@ -104,8 +104,7 @@ function report(choice, level, previous, reason) {
   if (!previous || previous.stock_quantity === null || level.stock_quantity === null) return;
   const change = level.stock_quantity - previous.stock_quantity;
   if (!change) return;
-  const count = Math.abs(change);
-  const what = `${count} × ${nameOf(choice)}`;
+  const what = Math.abs(change) > 1 ? `${Math.abs(change)} × ${nameOf(choice)}` : nameOf(choice);
   const did = {
     hold: "Held", release: "Given back", expire: "Back on the shelf", receive: "Came in", return: "Came back",
     gone: "No longer for sale",
@@ -152,7 +151,7 @@ function showState({ state, retryIn }) {
   document.body.classList.toggle("is-stale", state !== "connected");
   retryAt = retryIn === undefined ? 0 : performance.now() + retryIn;
   if (state === "connected") say("Live");
-  if (state === "waiting") say("Connection lost, trying again");
+  if (state === "waiting") say("Reconnecting …");
   if (state === "stopped") say("Not live: reload the page");
 }
 

@@ -226,7 +226,9 @@ export class Stock extends EventTarget {
   async #askServer() {
     const answer = await (this.#options.fetch ?? fetch)(this.#options.configUrl);
     if (!answer.ok) throw new Error(`${this.#options.configUrl} answers ${answer.status}`);
-    return answer.json();
+    const server = await answer.json();
+    // The host of who was asked, which need not be the page's.
+    return { ...server, host: server.host ?? new URL(answer.url).hostname };
   }
 
   /** The connection has ended, or could not be made: try again after a while, unless the server says not to. */

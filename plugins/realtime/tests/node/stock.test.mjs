@@ -110,6 +110,18 @@ test("the shop says where its server is", async () => {
   assert.deepEqual(states.map(({ state }) => state), ["connecting"]);
 });
 
+test("without a name of its own the server is where the shop is, which need not be the page's host", async () => {
+  const url = "https://shop.example:8443/api/v1/realtime/config";
+  const { stock, listen } = opened({
+    key: undefined,
+    configUrl: url,
+    fetch: async () => ({ ok: true, url, json: async () => ({ key: "k", host: null, port: 443, tls: true, path: "" }) }),
+  });
+  stock.product(PRODUCT, listen);
+  await microtasks();
+  assert.match(sockets[0].address, /^wss:\/\/shop\.example:443\/app\/k\?/);
+});
+
 test("a shop that does not say where its server is gets asked again", async () => {
   let asked = 0;
   const { stock, listen } = opened({ key: undefined, fetch: async () => ({ ok: false, status: (asked += 1) && 503 }) });
