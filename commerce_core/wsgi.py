@@ -13,20 +13,38 @@ import time
 from typing import Any
 
 import plaster
+import structlog
+
+from commerce_core.api.errors import is_unavailable
+from commerce_core.log import first_line
 
 CONFIG_VARIABLE = "COMMERCE_CONFIG"
 STOP_SECONDS = 15  # that a worker has to finish its requests
+DATABASE_SECONDS = 60.0  # that a worker waits for the database when it starts
 _LOOK_SECONDS = 0.25
+_log = structlog.get_logger("commerce.web")
 
 
 def application() -> Any:
-    """Build the application that COMMERCE_CONFIG describes."""
+    """Build the application that COMMERCE_CONFIG describes.
+
+    Waits for a database that is away: the server gives up with all of its workers if one of them dies at its start.
+    """
     server = multiprocessing.parent_process()
     if server is not None and server.pid is not None:
         # Until it listens, a worker has nothing to finish; and would have its server's way of hearing SIGTERM.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         threading.Thread(target=end_with_server, args=(server.pid, STOP_SECONDS), daemon=True).start()
-    return plaster.get_loader(os.environ[CONFIG_VARIABLE], protocols=["wsgi"]).get_wsgi_app("main")
+    loader = plaster.get_loader(os.environ[CONFIG_VARIABLE], protocols=["wsgi"])
+    deadline = time.monotonic() + DATABASE_SECONDS
+    while True:
+        try:
+            return loader.get_wsgi_app("main")
+        except Exception as error:
+            if not is_unavailable(error) or time.monotonic() > deadline:
+                raise
+            _log.warning("the database is away; trying again", error=first_line(error))
+        time.sleep(_LOOK_SECONDS)
 
 
 def end_with_server(server_pid: int, patience: float) -> None:

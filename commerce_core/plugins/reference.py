@@ -24,8 +24,8 @@ _HEAD = """\
 _IMPORTS = """\
 ## What a plugin imports
 
-`from commerce_core.plugin import ...`, and what the signatures above name, from where it lives. Everything else may
-change with any release.
+`from commerce_core.plugin import ...`, and what the signatures above name, from where it lives. What else may be relied
+on, and for how long, is in [compatibility.md](compatibility.md).
 """
 
 

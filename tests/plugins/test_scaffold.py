@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_every_choice_is_well_formed(tmp_path: Path) -> None:
     run("ruff", "check", ".", cwd=tmp_path)
 
 
-@pytest.mark.parametrize("parts", [NOTHING, EVERYTHING, *EACH], ids="-".join)
+@pytest.mark.parametrize("parts", [NOTHING, EVERYTHING, *EACH, *(PAIRS if SOAK else ())], ids="-".join)
 def test_types_are_sound(tmp_path: Path, parts: tuple[str, ...]) -> None:
     distribution = new(tmp_path, "loyalty", parts)
     # The core's own modules count as installed: what is in them is not reported.
@@ -83,6 +84,12 @@ def test_its_tests_pass_whatever_is_chosen(tmp_path: Path, own_database_url: str
     run(*pytest_alone, "tests/test_contract.py", cwd=everything, **shop)
     config = ("-c", str(everything / "pyproject.toml"), "--rootdir", str(tmp_path), "--import-mode=importlib")
     run(*pytest_alone, *config, "-k", "not every_other", *map(str, distributions), cwd=tmp_path, **shop)
+
+
+def test_the_guide_lists_every_part() -> None:
+    page = (ROOT / "docs" / "plugins" / "README.md").read_text()
+    listed = dict(re.findall(r"^\| `([a-z][a-z-]*)` \| ([^|]+?)(?: \(brings [^|]+\))? \|$", page, re.M))
+    assert listed == {name: part.about for name, part in PARTS.items()}
 
 
 def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
