@@ -21,6 +21,7 @@ from benchmarks import (  # noqa: E402
     plugins,
     quote,
     realtime,
+    search,
     stripe_webhooks,
 )
 from commerce_core import migrations  # noqa: E402
@@ -48,6 +49,7 @@ PARTS = {
     "plugins": plugins.bench,
     "stripe_webhooks": stripe_webhooks.bench,
     "realtime": realtime.bench,
+    "search": search.bench,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import snowballstemmer
@@ -19,6 +19,7 @@ _WORDS = re.compile(r"[^\W_]+")
 _UNSPACED = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]+")
 _EDGES = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 LONGEST_WORD = 40
+_SHORT = 60
 LONGEST_BEGINNING = 12
 LANGUAGES = {
     "da": "danish",
@@ -47,28 +48,42 @@ def fold(text: str) -> str:
     return "".join(sign for sign in decomposed if not unicodedata.combining(sign)).translate(_LIGATURES)
 
 
-def words_of(text: str) -> list[str]:
+def words_of(text: str) -> Sequence[str]:
     """The words of a text, folded: letters and digits. `Chef's` is one word, `roll-top` are two."""
-    return split(fold(text) if len(text) < 200 else fold.__wrapped__(text))
+    return _short(text) if len(text) <= _SHORT else split(fold.__wrapped__(text))
+
+
+@lru_cache(100_000)
+def _short(text: str) -> Sequence[str]:
+    """Names of brands, categories and values come again and again."""
+    return tuple(split(fold.__wrapped__(text)))
 
 
 def split(folded: str) -> list[str]:
     """The words of a folded text."""
-    if folded.isascii():
-        return [word[:LONGEST_WORD] for word in _WORDS.findall(_APOSTROPHES.sub("", folded))]
-    words: list[str] = []
-    for word in _WORDS.findall(_APOSTROPHES.sub("", folded)):
-        rest = 0
-        for run in _UNSPACED.finditer(word):
-            words += _spaced(word[rest : run.start()])
-            words += [run[0]] if len(run[0]) < 3 else [run[0][at : at + 2] for at in range(len(run[0]) - 1)]
-            rest = run.end()
-        words += _spaced(word[rest:])
-    return words
+    if not folded.isascii() or "'" in folded:
+        folded = _APOSTROPHES.sub("", folded)
+    found: list[str] = _WORDS.findall(folded)
+    if not folded.isascii():
+        found = [part for word in found for part in _unspaced(word)]
+    if len(folded) > LONGEST_WORD:
+        found = [word[:LONGEST_WORD] for word in found]
+    return found
 
 
-def _spaced(word: str) -> list[str]:
-    return [word[:LONGEST_WORD]] if word else []
+def _unspaced(word: str) -> Iterator[str]:
+    """A word, but for what is written without spaces: that in pairs of signs."""
+    rest = 0
+    for run in _UNSPACED.finditer(word):
+        if rest < run.start():
+            yield word[rest : run.start()]
+        if len(run[0]) < 3:
+            yield run[0]
+        else:
+            yield from (run[0][at : at + 2] for at in range(len(run[0]) - 1))
+        rest = run.end()
+    if rest < len(word):
+        yield word[rest:]
 
 
 def parts_of(word: str) -> list[str]:
@@ -98,19 +113,23 @@ class Analyzer:
                 return found
 
         self._stem = lru_cache(200_000)(stem)
+        self._short = lru_cache(100_000)(self._stems)
         self.stop_words = frozenset(fold(word).replace("'", "") for word in stoplists[language])
 
     def stem(self, word: str) -> str:
         """The stem of a folded word; that of a word with digits is itself."""
         return self._stem(word) if word.isalpha() else word
 
-    def stems(self, text: str) -> list[str]:
+    def stems(self, text: str) -> Sequence[str]:
         """The stems of a text, each word also in its parts."""
+        return self._short(text) if len(text) <= _SHORT else self._stems(text)
+
+    def _stems(self, text: str) -> Sequence[str]:
         found = []
         for word in words_of(text):
             found.append(self.stem(word))
             found += parts_of(word)
-        return found
+        return tuple(found)
 
     def prose(self, text: str) -> list[str]:
         """The stems of a long text, without its stop words."""

@@ -150,15 +150,15 @@ class SearchEngine:
     def vocabulary(self, reader: Reader) -> Vocabulary:
         """The words that corrections are taken from, as they were a moment ago."""
         known = self._vocabulary
-        if known is not None and (known[0] == reader.version or time.monotonic() < known[1]):
+        if known is not None and time.monotonic() < known[1]:
             return known[2]
         if self._lock.acquire(blocking=known is None):
             try:
-                known = self._vocabulary
-                if known is None or (known[0] != reader.version and time.monotonic() >= known[1]):
-                    vocabulary = Vocabulary(reader.terms("", _MOST_TERMS))
-                    known = (reader.version, time.monotonic() + self._vocabulary_seconds, vocabulary)
-                    self._vocabulary = known
+                known, version = self._vocabulary, reader.version
+                vocabulary = known[2] if known is not None and known[0] == version else None
+                vocabulary = vocabulary or Vocabulary(reader.terms("", _MOST_TERMS))
+                known = (version, time.monotonic() + self._vocabulary_seconds, vocabulary)
+                self._vocabulary = known
             finally:
                 self._lock.release()
         assert known is not None

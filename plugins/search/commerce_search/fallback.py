@@ -41,7 +41,7 @@ def search_database(session: Session, wanted: Wanted, *, in_stock_only: bool) ->
         .limit(wanted.per_page)
         .offset((wanted.page - 1) * wanted.per_page)
     ).all()
-    return Found(ids, total, None, Understood(tuple(words), ()), False, "database")
+    return Found(ids, total, None, Understood(tuple(words), ()), False)
 
 
 def _conditions(chosen: Chosen) -> list[ColumnElement[bool]]:

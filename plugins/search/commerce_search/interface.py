@@ -157,8 +157,10 @@ class Stats:
 class Reader(Protocol):
     """The index as it is at one moment. Safe to use from the thread that asked for it. Raises BackendError."""
 
-    version: str
-    """Changes with everything that changes in the index."""
+    @property
+    def version(self) -> str:
+        """Changes with everything that changes in the index. May cost a request."""
+        ...
 
     def search(self, query: Query) -> Result: ...
 

@@ -45,7 +45,7 @@ class Wanted:
 class Found:
     """What was found: the ids of the page, the number of all, and the counts if they were asked for.
 
-    `is_relaxed`: hardly anything has all of the words, so some of this has only some. `version` is that of the index.
+    `is_relaxed`: hardly anything has all of the words, so some of this has only some.
     """
 
     ids: Sequence[UUID]
@@ -53,7 +53,6 @@ class Found:
     counts: Counts | None
     understood: Understood
     is_relaxed: bool
-    version: str
 
 
 def plain(text: str) -> str:
@@ -90,7 +89,7 @@ def _search(engine: SearchEngine, session: Session, reader: Reader, wanted: Want
     if wanted.facets:
         counts = facets.count(query, wanted.chosen, result, reader.search)
     ids = _page(wanted, result, understood, best)
-    return Found(ids, result.total, counts, understood, is_relaxed, reader.version)
+    return Found(ids, result.total, counts, understood, is_relaxed)
 
 
 class _Widening:
