@@ -139,8 +139,8 @@ def _with_fingerprint(tree: Tree) -> Tree:
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(tree, Mapping):
-        if not tree:
-            yield path, "nothing more"
+        if path:
+            yield path, "is there"
         for name, value in tree.items():
             yield from _leaves(value, f"{path} > {name}" if path else name)
     else:

@@ -404,7 +404,9 @@ def test_commands_about_plugins_and_of_plugins(tmp_path: Path, database_url: str
     assert (doctor.returncode, doctor.stdout.splitlines()[0]) == (0, "loyalty (samples 1.0)")
     assert doctor.stdout.endswith("1 plugin enabled, and sound.\n")
     assert "loyalty.units_per_point = 25" in run("settings", "show", str(ini), cwd=tmp_path).stdout
-    assert run("plugins", "blockers", "loyalty", str(ini), cwd=tmp_path).stdout == "Nothing of loyalty is open.\n"
+    # A busy machine may have it said before that the hook took long.
+    blockers = run("plugins", "blockers", "loyalty", str(ini), cwd=tmp_path)
+    assert (blockers.returncode, blockers.stdout.splitlines()[-1]) == (0, "Nothing of loyalty is open.")
     config = run("plugins", "config", "loyalty", cwd=tmp_path).stdout
     assert "# Minor units that earn one point.\n# loyalty.units_per_point = 100\n" in config
     assert "did you mean loyalty?" in run("plugins", "config", "loyality", cwd=tmp_path).stderr

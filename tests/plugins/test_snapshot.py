@@ -92,6 +92,11 @@ def test_an_argument_that_has_to_be_given_may_break_who_calls() -> None:
     ]
 
 
+def test_a_class_that_gets_its_first_member_is_not_gone() -> None:
+    assert changes({"Query": {}}, {"Query": {"limit": "int"}}) == ["added: Query > limit: int"]
+    assert changes({"Query": {}}, {}) == ["MAY BREAK PLUGINS: Query is gone"]
+
+
 def test_a_change_of_an_event_is_another_contract(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

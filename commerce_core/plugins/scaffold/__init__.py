@@ -60,6 +60,7 @@ PARTS: dict[str, Part] = {
         needs=("models",),
     ),
     "command": Part("a command", ("package/commands.py", "tests/test_commands.py"), needs=("models",)),
+    "settings": Part("a setting that the shop decides", ("tests/test_settings.py",)),
     "price-rule": Part("a price rule", ("package/prices.py", "tests/test_prices.py")),
     "payment": Part("a way to pay", ("package/payments.py", "tests/test_payments.py")),
     "cart-check": Part("a check of what is in a cart", ("package/carts.py", "tests/test_carts.py")),
@@ -79,7 +80,7 @@ _ALWAYS = (
     "tests/test_contract.py",
 )
 # Those that have something to be set.
-_WITH_SETTINGS = ("subscriber", "job", "price-rule", "payment", "cart-check")
+_WITH_SETTINGS = ("settings", "subscriber", "job", "price-rule", "payment", "cart-check")
 
 
 def write_plugin(name: str, parts: Iterable[str], folder: Path) -> list[Path]:

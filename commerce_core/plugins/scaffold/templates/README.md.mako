@@ -38,6 +38,9 @@ ${"##"} Settings
 
 | setting | default | |
 |---|---|---|
+% if "settings" in parts:
+| `${name}.greeting` | | put what the shop has to decide in its place; at most 200 characters |
+% endif
 % if "subscriber" in parts:
 | `${name}.units_per_point` | 100 | minor units of a paid order that earn a point |
 % endif

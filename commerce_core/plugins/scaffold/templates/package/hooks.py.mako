@@ -11,7 +11,7 @@ if "cart-check" in parts:
 if "health" in parts:
     from_plugin |= {"HealthCheck"}
 names = sorted(from_plugin, key=lambda each: (each[0].islower(), each))
-lists = parts - {"models", "route"}
+lists = parts - {"models", "route", "settings"}
 own = sorted(
     module
     for part, module in {
@@ -29,7 +29,7 @@ own = sorted(
 )
 with_settings = parts & {"payment", "price-rule"}
 %>\
-% if parts <= {"models"}:
+% if parts <= {"models", "settings"}:
 """What the core calls: see its docs/plugins/reference.md. Nothing yet."""
 % else:
 """What the core calls: see its docs/plugins/reference.md."""

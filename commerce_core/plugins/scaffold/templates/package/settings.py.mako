@@ -11,6 +11,9 @@ from pydantic import Field
 
 
 class Settings(Section):
+% if "settings" in parts:
+    greeting: str = Field(default="", max_length=200, description="Put what the shop has to decide in its place.")
+% endif
 % if "subscriber" in parts:
     units_per_point: int = Field(default=100, ge=1, description="Minor units of a paid order that earn a point.")
 % endif
