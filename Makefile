@@ -35,8 +35,7 @@ soak: $(INSTALLED)  ## Run the tests with more connections, more kills and more 
 	COMMERCE_SOAK=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 docs: $(INSTALLED)  ## Write the generated documents, of the core alone: docs/openapi.json, docs/plugins/reference.md, contract.json
-	COMMERCE_COMMERCE__PLUGINS= $(BIN)/python -m commerce_core.cli openapi > docs/openapi.json.new
-	mv docs/openapi.json.new docs/openapi.json
+	@COMMERCE_COMMERCE__PLUGINS= $(BIN)/python -m commerce_core.cli openapi --output docs/openapi.json $(CONFIG)
 	$(BIN)/python -W ignore -m commerce_core.plugins.reference > docs/plugins/reference.md.new
 	mv docs/plugins/reference.md.new docs/plugins/reference.md
 	$(BIN)/python -W ignore -m commerce_core.plugins.snapshot docs/plugins/contract.json
