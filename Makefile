@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 CONFIG ?= development.ini
-# The shop's own plugins are distributions of their own, installed beside it.
+# The shop's own plugins are distributions of their own, installed beside it, each with what its tests need.
 PLUGINS := $(patsubst %/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 
 .DEFAULT_GOAL := help
@@ -35,7 +35,8 @@ soak: $(INSTALLED)  ## Run the tests with more connections, more kills and more 
 	COMMERCE_SOAK=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 docs: $(INSTALLED)  ## Write the generated documents, of the core alone: docs/openapi.json, docs/plugins/reference.md, contract.json
-	@COMMERCE_COMMERCE__PLUGINS= $(BIN)/python -m commerce_core.cli openapi --output docs/openapi.json $(CONFIG)
+	$(BIN)/python -m commerce_core.cli openapi --core > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 	$(BIN)/python -W ignore -m commerce_core.plugins.reference > docs/plugins/reference.md.new
 	mv docs/plugins/reference.md.new docs/plugins/reference.md
 	$(BIN)/python -W ignore -m commerce_core.plugins.snapshot docs/plugins/contract.json

@@ -101,7 +101,7 @@ def api_view(
 
     An answer that is `cached` has an ETag and may be kept by anybody. Where `cached` is a function, it is the same for
     everybody who asks for it in one language, and is kept here, too, under the tags that the function says, given what
-    the view returns and the parsed query: see kept.py.
+    the view returns and the parsed query: see kept.py. A query that is not `is_kept` is answered afresh.
 
     What is `versioned` answers with its `version` as the ETag, and is changed with `If-Match` only: see
     preconditions.py. What is new and `located`, as is all that is versioned, can be read at this address and its id:
@@ -194,7 +194,7 @@ def view_of(endpoint: Endpoint) -> Callable[[Any, Any], Response]:
         return response
 
     def work(request: Any, arguments: list[Any]) -> Response:
-        if callable(endpoint.cached):
+        if callable(endpoint.cached) and all(argument.is_kept for argument in arguments):
             return kept_answer(request, function, arguments, endpoint.cached)
         result = function(request, *arguments)
         if endpoint.audited and not request.is_audited:

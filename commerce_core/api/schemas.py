@@ -89,6 +89,11 @@ class Query(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the answer, where an endpoint's answers are kept at all, is kept for others who ask the same."""
+        return True
+
 
 class Output(BaseModel):
     """What an endpoint answers."""

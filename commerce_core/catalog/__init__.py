@@ -14,4 +14,5 @@ def includeme(config: Configurator) -> None:
     config.add_route("category", f"{API_PREFIX}/categories/{{slug}}")
     config.add_route("category_products", f"{API_PREFIX}/categories/{{slug}}/products")
     config.add_route("brands", f"{API_PREFIX}/brands")
+    config.include(".finding")
     config.scan(".views")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, any_, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, TextClause, any_, func, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Session
@@ -61,6 +61,9 @@ LEFT JOIN LATERAL (
 ) AS stock ON true
 """
 _PRODUCTS_BY_IDS = text(_PRODUCTS + "WHERE product.id = ANY(:ids)")
+_VISIBLE_BY_IDS = text(
+    _PRODUCTS + "WHERE product.id IN (SELECT id FROM product WHERE id = ANY(:ids) AND " + VISIBLE + ")"  # noqa: S608
+)
 _ONE_VISIBLE = "WHERE product.id = (SELECT id FROM product WHERE {which} AND " + VISIBLE + ")"  # noqa: S608 (our own words)
 _PRODUCT_BY_ID = text(_PRODUCTS + _ONE_VISIBLE.format(which="id = :id"))
 _PRODUCT_BY_SLUG = text(_PRODUCTS + _ONE_VISIBLE.format(which="slug = :slug"))
@@ -119,11 +122,30 @@ def list_products(
         beyond_the_last = page > 1
         return Listing(total=session.execute(select(total)).scalar_one() if beyond_the_last else 0)
     ids = [id_ for id_, _ in found]
-    rows = {row[0]: ProductRow._make(row) for row in session.execute(_PRODUCTS_BY_IDS, {"ids": ids}).all()}
+    rows = _rows(session, _PRODUCTS_BY_IDS, ids)
     return Listing(
         products=[rows[id_] for id_ in ids],
         total=found[0][1],
         variants=variants_of_products(session, ids) if with_variants else None,
+    )
+
+
+def products_by_ids(session: Session, ids: Sequence[UUID]) -> dict[UUID, ProductRow]:
+    """Those of these products that shoppers may see. No locks."""
+    return _rows(session, _VISIBLE_BY_IDS, ids) if ids else {}
+
+
+def _rows(session: Session, statement: TextClause, ids: Sequence[UUID]) -> dict[UUID, ProductRow]:
+    return {row[0]: ProductRow._make(row) for row in session.execute(statement, {"ids": list(ids)}).all()}
+
+
+def listing_of(session: Session, ids: Sequence[UUID], total: int, *, with_variants: bool = False) -> Listing:
+    """A page of products that somebody else has found, in that order, but for those that shoppers may not see."""
+    rows = products_by_ids(session, ids)
+    return Listing(
+        products=[rows[id_] for id_ in ids if id_ in rows],
+        total=total,
+        variants=variants_of_products(session, list(rows)) if with_variants else None,
     )
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field
 
-from commerce_core.api.schemas import Output, Page, PageQuery, Query, ShortText
+from commerce_core.api.schemas import Output, Page, PageQuery, Query, ShortText, Text
 from commerce_core.catalog.models import Brand, Category
 from commerce_core.catalog.rows import ProductRow, VariantRow
 from commerce_core.money import Money, formatted
@@ -65,8 +65,20 @@ class ProductFilters(FiltersWithinCategory):
 class ListOptions(PageQuery):
     """How a list of products is answered."""
 
+    q: Text | None = Field(
+        default=None,
+        max_length=20_000,
+        description="What to look for. Only where a plugin finds products by text: the best come first unless `sort`"
+        " says otherwise, and the total is of what was found.",
+        examples=["red sneaker"],
+    )
     sort: Sort = Field(default="newest", description="`newest`: latest published first. `popular`: most popular first.")
     include: Literal["variants"] | None = Field(default=None, description="Answer each product's variants, too.")
+
+    @property
+    def is_kept(self) -> bool:
+        """What a text finds changes with more than the catalogue."""
+        return not self.q
 
 
 class ProductQuery(ProductFilters, ListOptions):

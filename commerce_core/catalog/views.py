@@ -7,12 +7,13 @@ from typing import Any
 
 from commerce_core.accounts.permissions import Permission
 from commerce_core.api.endpoints import api_view
-from commerce_core.api.problems import NotFound
+from commerce_core.api.problems import InvalidInput, NotFound
 from commerce_core.api.schemas import page_of
 from commerce_core.catalog import queries, tags
+from commerce_core.catalog.finding import ProductFinder
 from commerce_core.catalog.models import Category
+from commerce_core.catalog.presentation import present_products
 from commerce_core.catalog.queries import Listing
-from commerce_core.catalog.rows import ProductRow, VariantRow
 from commerce_core.catalog.schemas import (
     BrandList,
     CategoryList,
@@ -25,7 +26,6 @@ from commerce_core.catalog.schemas import (
     ProductQuery,
     present_brand,
     present_categories,
-    present_product,
 )
 
 
@@ -56,8 +56,7 @@ def show_product(request: Any) -> dict[str, Any]:
     if product is None:
         raise NotFound("No product with this id or slug is on sale.")
     variants = queries.variants_of_products(request.db, [product.id])
-    shown = _present(request, product, variants[product.id])
-    _extend(request, [shown])
+    [shown] = present_products(request, [product], variants)
     return shown
 
 
@@ -118,6 +117,8 @@ def list_brands(request: Any) -> dict[str, Any]:
 
 
 def _listing(request: Any, filters: ProductFilters, options: ListOptions) -> Listing:
+    if options.q:
+        return _found(request, options.q, filters, options)
     return queries.list_products(
         request.db,
         filters,
@@ -128,24 +129,19 @@ def _listing(request: Any, filters: ProductFilters, options: ListOptions) -> Lis
     )
 
 
+def _found(request: Any, text: str, filters: ProductFilters, options: ListOptions) -> Listing:
+    """The page of what a plugin finds by text."""
+    finder: ProductFinder | None = request.registry.product_finder
+    if finder is None:
+        raise InvalidInput.field("q", "unsupported", "this shop has nothing that finds products by text")
+    sort = options.sort if "sort" in options.model_fields_set else None
+    found = finder.find(request, text, filters, sort=sort, page=options.page, per_page=options.per_page)
+    return queries.listing_of(request.db, found.ids, found.total, with_variants=options.include == "variants")
+
+
 def _page(request: Any, query: ListOptions, listing: Listing) -> dict[str, Any]:
-    variants = listing.variants
-    products = [_present(request, row, None if variants is None else variants[row.id]) for row in listing.products]
-    _extend(request, products)
+    products = present_products(request, listing.products, listing.variants)
     return page_of(request.path, query, products, listing.total)
-
-
-def _present(request: Any, row: ProductRow, variants: list[VariantRow] | None) -> dict[str, Any]:
-    product = present_product(row, request.locale, variants)
-    product["images"] = request.registry.image_addresses.listed(row.images)
-    return product
-
-
-def _extend(request: Any, products: list[dict[str, Any]]) -> None:
-    """Put in what plugins show of these products and their variants; kept with the rest of the answer."""
-    extensions = request.registry.extensions
-    extensions.extend(request, "product", products)
-    extensions.extend(request, "variant", [variant for product in products for variant in product.get("variants", ())])
 
 
 def _categories(request: Any, categories: Sequence[Category]) -> list[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 import zlib
+from importlib import resources
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -18,10 +20,19 @@ _SVG = """\
 </linearGradient></defs>
 <rect width="600" height="600" fill="url(#g)"/>
 <circle cx="{x}" cy="{y}" r="210" fill="#fff" fill-opacity=".22"/>
-<text x="300" y="345" text-anchor="middle" font-family="system-ui, sans-serif" font-size="150" font-weight="700" \
-fill="#fff">{initials}</text>
+{drawing}
 </svg>
 """
+_SHAPE = """\
+<path transform="translate(144 144) scale(13)" d="{shape}" fill="#fff" fill-opacity=".28" stroke="#fff" \
+stroke-width="1.1" stroke-linecap="round" stroke-linejoin="round"/>"""
+_INITIALS = """\
+<text x="300" y="345" text-anchor="middle" font-family="system-ui, sans-serif" font-size="150" font-weight="700" \
+fill="#fff">{initials}</text>"""
+# By the word of a slug that says what it is: of several the last.
+_SHAPES: dict[str, str] = tomllib.loads(
+    resources.files(__package__).joinpath("shapes.toml").read_text(encoding="utf-8")
+)
 
 
 def demo_image(slug: str, name: str) -> dict[str, str]:
@@ -30,12 +41,14 @@ def demo_image(slug: str, name: str) -> dict[str, str]:
 
 
 def draw(slug: str) -> str:
-    """An SVG with the initials of `slug` on a ground of its own colour."""
+    """An SVG of what `slug` names, or else with its initials, on a ground of its own colour."""
     dice = zlib.crc32(slug.encode())
     words = [word for word in slug.split("-") if word] or ["?"]
+    shape = next((_SHAPES[word] for word in reversed(words) if word in _SHAPES), None)
+    initials = escape("".join(word[0] for word in words[:2]).upper())
     return _SVG.format(
         name=escape(" ".join(words), {'"': "&quot;"}),
-        initials=escape("".join(word[0] for word in words[:2]).upper()),
+        drawing=_SHAPE.format(shape=shape) if shape else _INITIALS.format(initials=initials),
         hue=dice % 360,
         other_hue=(dice % 360 + 40) % 360,
         x=150 + dice // 360 % 300,

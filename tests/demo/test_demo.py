@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from commerce_core.database import Base
 from commerce_core.demo.bulk import load_bulk
 from commerce_core.demo.commands import demo
 from commerce_core.demo.images import draw
+from commerce_core.demo.words import slugify
 from commerce_core.stock.models import StockLevel
 from commerce_core.testing import assert_stock_adds_up
 
@@ -143,3 +146,9 @@ def test_a_picture_escapes_what_it_is_given() -> None:
     drawn = draw('"><script>-x')
     assert "<script>" not in drawn
     assert draw("a") == draw("a") != draw("b")
+
+
+def test_a_picture_shows_what_the_product_is_or_else_its_initials() -> None:
+    shop = tomllib.loads(resources.files("commerce_core.demo").joinpath("shop.toml").read_text(encoding="utf-8"))
+    assert [slug for product in shop["products"] if "<text" in draw(slug := slugify(product["name"]))] == []
+    assert ">QU</text>" in draw("quite-unheard-of")

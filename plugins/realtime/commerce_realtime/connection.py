@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
             self._take_in()
 
     def pause_writing(self) -> None:
-        if self.outbox is None:
+        if self.outbox is None and self.is_open:
             self.outbox = Outbox(self.server.now(), self.server.settings.max_waiting)
             self.server.slow.add(self)
 
@@ -121,8 +121,9 @@ class Connection(asyncio.Protocol):
         if outbox is None or not self.is_open:
             return
         self.server.meters.conflated(outbox.dropped)
-        for frame in outbox.take():
-            self.send(frame)
+        # It may be too much again, before all of it is out.
+        for frame, key in outbox.take():
+            self.send(frame, key)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave(1006)

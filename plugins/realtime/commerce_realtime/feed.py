@@ -61,6 +61,8 @@ class Feed:
         self._unknown: dict[str, Change] = {}
         self._unchecked: dict[str, None] = {}
         self._is_wanted = asyncio.Event()
+        # Whether variants may become known in a moment that nobody could name now.
+        self._reads_products = False
         self.is_trusted = False
 
     def run(self) -> asyncio.Task[None]:
@@ -79,6 +81,14 @@ class Feed:
         else:
             self._waiting.setdefault(name, set()).add(connection)
             self._is_wanted.set()
+
+    def leave(self, connection: Connection, name: str) -> None:
+        """Somebody has left, and waits for no snapshot any more."""
+        waiting = self._waiting.get(name)
+        if waiting is not None:
+            waiting.discard(connection)
+            if not waiting:
+                del self._waiting[name]
 
     def hear(self, changes: Iterable[Change]) -> None:
         """Levels have changed."""
@@ -165,9 +175,9 @@ class Feed:
         self._server.meters.told()
 
     def _hear_unknown(self, variant_id: str, change: Change) -> None:
-        """A variant that nobody has looked at; those of a product that somebody looks at are all known."""
+        """A variant that nobody has looked at; or one that is just being read, and may have been before the change."""
         channels = self._hub.channels
-        if INVENTORY not in channels and OF_VARIANT + variant_id not in channels:
+        if not self._reads_products and INVENTORY not in channels and OF_VARIANT + variant_id not in channels:
             return
         before = self._unknown.get(variant_id)
         if before is None or before[4] < change[4]:
@@ -260,16 +270,20 @@ class Feed:
         for_all = {name: self._stale.pop(name, None) for name in names}
         unknown = _some_of(self._unknown)
         checked = _some_of(self._unchecked)
+        self._reads_products = any(name.startswith(OF_PRODUCT) for name in names)
         try:
             of_variants, of_products, first = await self._read(names, {*unknown, *checked})
         except BaseException:
             for name in names:
-                self._waiting.setdefault(name, set()).update(waiting[name])
+                if still := {connection for connection in waiting[name] if name in connection.channels}:
+                    self._waiting.setdefault(name, set()).update(still)
                 if for_all[name] is not None:
                     self._stale[name] = self._stale.get(name, False) or bool(for_all[name])
             self._unknown = unknown | self._unknown
             self._unchecked = checked | self._unchecked
             raise
+        finally:
+            self._reads_products = False
         for variant_id, change in unknown.items():
             self._unknown_was_read(variant_id, change, of_variants)
         changed = self._take_in(names, [*of_variants, *of_products, *first])

@@ -38,6 +38,9 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     config.add_root_route("realtime_pusher_auth", "/pusher/auth")
     config.add_root_route("realtime_pusher_user_auth", "/pusher/user-auth")
     config.scan(".views")
+    is_development = registry.settings_object.commerce.environment == "development"
+    if is_development if settings.page is None else settings.page:
+        config.include("commerce_realtime.page")
 
 
 def _teller(publisher: Publisher) -> Callable[[Event], None]:

@@ -8,6 +8,12 @@ from collections.abc import Hashable, Iterator
 MOST_STATES = 1_000
 
 
+class _Unkeyed:
+    """The key of a frame that has none."""
+
+    __slots__ = ()
+
+
 class Outbox:
     """Bounded. What has a key is the newest of it only, and goes out in the order of what was last put in."""
 
@@ -24,14 +30,15 @@ class Outbox:
         """Keep a frame. False if there are too many."""
         if key is None:
             self._unkeyed += 1
-            self._frames[object()] = frame
+            self._frames[_Unkeyed()] = frame
             return self._unkeyed <= self._most_unkeyed
         if self._frames.pop(key, None) is not None:
             self.dropped += 1
         self._frames[key] = frame
         return len(self._frames) - self._unkeyed <= MOST_STATES
 
-    def take(self) -> Iterator[bytes]:
-        """All of it, in order."""
+    def take(self) -> Iterator[tuple[bytes, Hashable | None]]:
+        """All of it, in order, each frame with its key."""
         frames, self._frames, self._unkeyed = self._frames, {}, 0
-        return iter(frames.values())
+        for key, frame in frames.items():
+            yield frame, None if isinstance(key, _Unkeyed) else key

@@ -147,14 +147,13 @@ class Publisher:
             if self._is_away:
                 self._is_away = False
                 _log.warning("realtime is told of changes again")
-        while texts := [*self._unsure, *self._gathered()]:
+        while texts := self._unsure or self._gathered():
             self._unsure = texts
             self._sender.send(texts)
             self._unsure = []
 
     def _lose(self, error: Exception) -> None:
         self._hang_up()
-        # Levels that wait here are kept by variant only: numbers that were given to them are missing then.
         if not self._is_away:
             self._is_away = True
             _log.warning(
@@ -163,6 +162,7 @@ class Publisher:
                 exc_info=None if isinstance(error, ERRORS) else error,
             )
         if len(self._levels) > _MOST_LEVELS:
+            # The number that is missing then has everybody look for themselves.
             with self._lock:
                 self._levels.clear()
                 self._number += 1

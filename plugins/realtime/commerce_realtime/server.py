@@ -8,6 +8,7 @@ import secrets
 import socket
 import ssl
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -41,6 +42,7 @@ _KERNEL_BUFFER = 131_072
 # After so long without an acknowledgement the other side is not there any more.
 _UNACKNOWLEDGED_MS = 30_000
 _KEEP_ALIVE_SECONDS = 75.0
+_MORE_SOCKETS = 1_000
 _DRAINED_PER_SECOND = 100
 _log = structlog.get_logger("commerce.realtime")
 
@@ -66,6 +68,8 @@ class Server:
         self.deadlines: dict[Connection, float] = {}
         self.slow: set[Connection] = set()
         self._exchanges: set[Connection] = set()
+        # There is room for some who are told that there is none, and for the HTTP API.
+        self._most_sockets = settings.max_connections + _MORE_SOCKETS
         self.gate = Gate(self)
         self.presence = Presence(
             self.loop,
@@ -113,6 +117,7 @@ class Server:
             settings.host,
             settings.port,
             ssl=tls,
+            ssl_handshake_timeout=settings.open_seconds if tls is not None else None,
             backlog=BACKLOG,
             reuse_port=settings.share_port or None,
         )
@@ -151,6 +156,9 @@ class Server:
     # --- What connections tell ---
 
     def has_connected(self, connection: Connection) -> None:
+        if len(self.connections) + len(self.deadlines) + len(self._exchanges) > self._most_sockets:
+            connection.abort()
+            return
         self.deadlines[connection] = self.now() + self.settings.open_seconds
         handle: socket.socket = connection.transport.get_extra_info("socket")
         if handle.family in (socket.AF_INET, socket.AF_INET6):
@@ -199,6 +207,7 @@ class Server:
     def has_gone(self, connection: Connection) -> None:
         """The socket is closed."""
         self.deadlines.pop(connection, None)
+        self.slow.discard(connection)
         self._exchanges.discard(connection)
 
     def is_closing(self, connection: Connection, seconds: float) -> None:
@@ -212,6 +221,7 @@ class Server:
     def leave(self, connection: Connection, name: str) -> None:
         """Take a connection out of a channel, if it is in it."""
         channel = self.hub_of(connection).unsubscribe(connection, name)
+        self.feed.leave(connection, name)
         if channel is not None and channel.members is not None:
             user_id = channel.members.pop(connection, None)
             if user_id is not None:
@@ -263,6 +273,7 @@ class Server:
         body = heard.body
         if heard.kind == "stock":
             self.feed.hear(body[0])
+            self.meters.reach(max(0.0, (self.clock.now() - datetime.fromisoformat(body[0][-1][5])).total_seconds()))
         elif heard.kind == "catalogue":
             self.feed.hear_catalogue(body[0])
         elif heard.kind == "event":

@@ -174,10 +174,18 @@ class Client:
     """A client of the protocol. `next(event)` is what has come of that name; what came before is kept."""
 
     def __init__(
-        self, port: int, key: str = "shop", query: str | None = None, *, prefix: str = "", **options: Any
+        self,
+        port: int,
+        key: str = "shop",
+        query: str | None = None,
+        *,
+        prefix: str = "",
+        scheme: str = "ws",
+        host: str = "127.0.0.1",
+        **options: Any,
     ) -> None:
         query = "protocol=7&client=js&version=8.6.0&flash=false" if query is None else query
-        address = f"ws://127.0.0.1:{port}{prefix}/app/{key}?{query}"
+        address = f"{scheme}://{host}:{port}{prefix}/app/{key}?{query}"
         self._open = ExitStack()
         self.socket = self._open.enter_context(
             connect(

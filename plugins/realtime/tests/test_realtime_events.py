@@ -88,6 +88,8 @@ def test_p63_a_cache_channel_begins_with_its_last_event(pair: tuple[Running, Run
         trigger(one, "x", "cache-p63", number)
         assert ours.next("x") == number
     ours.close()
+    last = wire.message("x", "cache-p63", "2")
+    other.wait_until(lambda: other.server.cached.get("1", "cache-p63") == last)
     later = client(other)  # nobody is subscribed any more, and it is another process
     later.subscribed("cache-p63")
     assert later.next("x", "cache-p63") == 2

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from commerce_realtime import news
+from commerce_realtime import news, wire
 from commerce_realtime.outbox import Outbox
 from realtime_harness import SECRET, Client, Running, all_of, frame, until, wait_until
 from websockets.exceptions import ConnectionClosed
@@ -159,7 +159,7 @@ def test_p93_a_client_that_does_not_read_gets_the_newest_of_each_state() -> None
         assert outbox.put(b"a%d" % number, "a")
         assert outbox.put(b"b%d" % number, "b")
     assert outbox.put(b"event", None)
-    assert list(outbox.take()) == [b"a999", b"b999", b"event"]
+    assert list(outbox.take()) == [(b"a999", "a"), (b"b999", "b"), (b"event", None)]
     assert outbox.dropped == 1_998
     assert list(outbox.take()) == []
 
@@ -208,6 +208,17 @@ def _slow_client(server: Running, channel: str) -> socket.socket:
     raw.sendall(frame(json.dumps({"event": "pusher:subscribe", "data": {"channel": channel}}).encode()))
     until(raw, b"subscription_succeeded")
     return raw
+
+
+def test_a_client_that_reads_again_ends_with_the_newest_state(start: Start) -> None:
+    server = start(max_buffered_bytes=4_096)
+    with _slow_client(server, "news") as slow:
+        channel = server.server.apps["1"].channels["news"]
+        for number in range(1_500):
+            frame = wire.message("x", "news", f"{number} " + "x" * 2_000)
+            server.call(lambda frame=frame: server.server.delivery.send(channel, frame, key="state"))
+        assert server.call(lambda: len(server.server.slow)) == 1
+        until(slow, b'"data":"1499 ')
 
 
 # --- A crowd at the door ---

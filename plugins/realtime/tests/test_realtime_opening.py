@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from realtime_harness import Client, Running, all_of, frame
 from websockets.exceptions import InvalidStatus
 
@@ -126,3 +133,43 @@ def test_p12_a_head_of_more_than_8_kb_is_431(server: Running) -> None:
         with server.raw() as raw:
             raw.sendall(b"GET /app/shop?protocol=7 HTTP/1.1\r\nX: " + b"x" * 9_000 + ending)
             assert raw.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("event_loop", ["uvloop", "asyncio"])
+def test_tls_is_spoken_where_there_is_a_certificate(event_loop: str, start: Start, tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    server = start(event_loop=event_loop, certificate=str(certificate), certificate_key=str(key))
+    trust = ssl.create_default_context(cafile=certificate)
+    with server.connect(scheme="wss", host="localhost", ssl=trust) as client:
+        client.established()
+        client.subscribed("news")
+    with server.raw() as raw:  # who does not speak it hurts nobody
+        raw.sendall(b"GET /up HTTP/1.1\r\n\r\n")
+        assert b"200 OK" not in all_of(raw)
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost, and its key."""
+    secret = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(secret.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(secret, hashes.SHA256())
+    )
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key.write_bytes(
+        secret.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return certificate, key

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from commerce_realtime.levels import read_levels
 from realtime_harness import Client, Running, running, wait_until
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
@@ -234,6 +235,35 @@ def test_what_was_told_to_nobody_is_found_when_it_is_time(
         assert {ours.next(UPDATED, "inventory")["variant_id"] for _ in range(2)} == {str(variant_id), str(other)}
         with engine.begin() as connection:
             connection.execute(text("UPDATE stock_level SET reserved = 0, version = version - 1"))
+
+
+def test_a_change_while_the_first_snapshot_is_being_read_is_not_lost(
+    start: Callable[..., Running],
+    client: Connect,
+    make_variant: MakeVariant,
+    product_of: ProductOf,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variant_id = make_variant(stock=10)
+    server = start(check_seconds=3_600)
+    changed: list[int] = []
+
+    def read_and_be_late(*arguments: Any, **named: Any) -> Any:
+        found = read_levels(*arguments, **named)
+        if not changed:
+            changed.append(1)
+            with engine.begin() as connection:
+                connection.execute(text("UPDATE stock_level SET reserved = 1, version = 2"))
+            change = [str(variant_id), "hold", 10, 1, 2, "2026-01-01T00:00:00.000Z"]
+            server.call(server.server.feed.hear, [change])
+        return found
+
+    monkeypatch.setattr("commerce_realtime.feed.read_levels", read_and_be_late)
+    ours = client(server)
+    ours.subscribed(f"inventory.product.{product_of(variant_id)}")
+    assert ours.next(SNAPSHOT)["levels"][0]["version"] == 1
+    assert ours.next(UPDATED)["version"] == 2
 
 
 def test_a_variant_that_nobody_looks_at_any_more_is_forgotten(

@@ -1,0 +1,1 @@
+REQUIRES = {"core": "0024"}
