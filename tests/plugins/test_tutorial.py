@@ -135,6 +135,7 @@ def output_of(script: str, folder: Path, environment: dict[str, str]) -> str:
     return output
 
 
+@pytest.mark.skipif(not os.environ.get("COMMERCE_SOAK"), reason="takes a minute: make soak, and .ci/run")
 def test_the_tutorial_works_as_written(folder: Path, wheels: Path, packages: Path, own_database_url: str) -> None:
     # What differs from a newcomer's terminal: which Python it is, that `pip` fetches nothing, the database that tests
     # use (theirs starts by itself, and takes its time), and the port of the shop, which must be free.
