@@ -94,7 +94,8 @@ def commerce_register_search_backends(settings: Any) -> Iterable[SearchBackend]:
     """Ways to find products.
 
     When: at startup.
-    Returns: backends, each with a `code` of its own. They are kept in `registry.search_backends`.
+    Returns: backends, each with a `code` of its own. They are kept in `registry.search_backends`. What else one has to
+    be able to do is said by the plugin that searches with it.
     Since: 0.1
     """
 

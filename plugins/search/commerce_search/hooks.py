@@ -9,6 +9,7 @@ from typing import Any
 import click
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
+from sqlalchemy.orm import Session
 
 from commerce_core.api import API_PREFIX
 from commerce_core.database import transaction
@@ -16,6 +17,7 @@ from commerce_core.events import ProductChanged, StockBack, StockChanged, StockO
 from commerce_core.jobs.kinds import JobKind, Periodic, Watched
 from commerce_core.plugin import (
     AdminResource,
+    HealthCheck,
     PluginPermission,
     SearchBackend,
     hookimpl,
@@ -28,7 +30,7 @@ from commerce_search.backends.tantivy import TantivyBackendFactory
 from commerce_search.backends.whoosh import WhooshBackendFactory
 from commerce_search.engine import SearchEngine
 from commerce_search.indexing import changes_are_waiting
-from commerce_search.interface import BackendError
+from commerce_search.interface import BackendError, Query
 from commerce_search.settings import Settings
 from commerce_search.views import Finder
 
@@ -55,6 +57,10 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     for kind in (ProductChanged, StockOut, StockBack):
         registry.bus.subscribe(kind, registry.search_changes.catalogue_changed)
     registry.bus.subscribe(StockChanged, registry.search_changes.stock_changed)
+    registry.health_checks.add("search.index", HealthCheck(name="index", check=lambda: _look(registry)))
+    registry.searches = registry.metrics.counter(
+        "commerce_searches_total", "Searches by what came of them: found, empty, failed.", ("outcome",)
+    )
     config.set_product_finder(Finder())
     config.add_root_route("search", f"{API_PREFIX}/search")
     config.add_route("search_suggest", "/suggest")
@@ -70,6 +76,12 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     config.add_root_route("search_admin_reindex", f"{admin}/reindex")
     config.scan(".views")
     config.scan(".admin_views")
+
+
+def _look(registry: Any) -> None:
+    """Raises if the index cannot be read. Products are sold all the same."""
+    with Session(registry.engine) as session, registry.search.reading(session) as reader:
+        reader.search(Query(limit=1))
 
 
 def _order_anew(registry: Any) -> Any:

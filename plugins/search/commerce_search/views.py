@@ -138,9 +138,12 @@ def find(request: Any, wanted: Wanted) -> Found:
     try:
         found = service.search(engine, request.db, wanted)
     except BackendError as error:
+        request.registry.searches.labels("failed").inc()
         if engine.settings.on_failure == "refuse" or isinstance(error.__cause__, SQLAlchemyError):
             raise SearchUnavailable from error
         found = search_database(request.db, wanted, in_stock_only=engine.settings.in_stock_only)
+    else:
+        request.registry.searches.labels("found" if found.total else "empty").inc()
     actor = request.actor
     if wanted.page == 1 and (actor is None or actor.role == "customer"):
         request.registry.search_counter.searched(wanted.text, found.total, request.now)

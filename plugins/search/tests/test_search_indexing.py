@@ -240,7 +240,7 @@ def test_without_an_index_search_is_refused_and_one_is_built(
     client: TestApp,
     make_named: Callable[..., tuple[UUID, UUID]],
     run_jobs: Callable[[], int],
-    search_settings: dict[str, str],
+    clock: StoppedClock,
 ) -> None:
     make_named("Red Boot")
     problem = client.get(f"{API}/search?q=boot", status=503)
@@ -248,8 +248,11 @@ def test_without_an_index_search_is_refused_and_one_is_built(
     client.get(f"{API}/search/suggest?q=boot", status=503)
     client.get(f"{API}/products?q=boot", status=503)
     assert client.get(f"{API}/products").json["meta"]["total"] == 1
+    assert client.get("/readyz").json["checks"]["search.index"] == "failing"
     run_jobs()
+    clock.tick(minutes=1)
     assert found(search("boot")) == ["Red Boot"]
+    assert client.get("/readyz").json["checks"]["search.index"] == "ok"
 
 
 @pytest.mark.commerce(settings={"search.on_failure": "database"})
