@@ -48,7 +48,8 @@ class PriceRule(Origin):
 
     `apply(quote)` makes proposals to the quote, or says with `quote.reject(...)` why not. It is pure: no database, no
     clock (`quote.basket.now`), no network, nothing remembered. `prefetch(session, basket)` is its one chance to read
-    the database, before the first stage; what it returns is `quote.prefetched` while the rule is asked.
+    the database, before the first stage; what it returns is `quote.prefetched` while the rule is asked. Rules with the
+    same `prefetch` share what it returns: it is called once for all of them.
     Within a stage rules do not see each other; `order` decides who is heard where only one can be.
     """
 

@@ -281,6 +281,25 @@ def test_a_code_is_given_to_one_rule_only() -> None:
         pricing(rule("tax", Stage.TAX, broken))
 
 
+def test_no_line_gets_more_of_a_discount_than_it_may() -> None:
+    off = rule("off", Stage.CART, lambda quote: quote.discount_cart(600, most={key(1): 50, key(3): 0}))
+    quote = calculate(pricing(off), basket(item(1, 500), item(2, 1_000), item(3, 500)))
+    assert [line.discount_total for line in quote.lines] == [50, 550, 0]
+    tight = rule("off", Stage.CART, lambda quote: quote.discount_cart(600, most={key(1): 50, key(2): 60}))
+    quote = calculate(pricing(tight), basket(item(1, 500), item(2, 1_000)))
+    assert (quote.discount_total, entries(quote, "off")[0]["asked"]) == (110, -600)
+
+
+def test_what_one_rule_says_stays_in_its_order() -> None:
+    def several(quote: Quote) -> None:
+        quote.reject("zebra", "too-late")
+        quote.discount_line(key(1), 10, code="ant")
+        quote.reject("bee", "too-early")
+
+    quote = calculate(pricing(rule("several", Stage.LINE, several)), basket(item(1, 100)))
+    assert [entry["code"] for entry in quote.trace if entry["stage"] == "LINE"] == ["zebra", "ant", "bee"]
+
+
 def test_what_was_prefetched_is_there_for_its_rule_only() -> None:
     seen: dict[str, Any] = {}
     rules = [
