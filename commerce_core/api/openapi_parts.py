@@ -37,7 +37,7 @@ PARAMETERS: Json = {
     "Channel": {
         "name": "X-Channel",
         "in": "header",
-        "description": "Where the customer comes from, such as `app` or `fair-2026`: rules of prices may go by it. 1 to 50 "
+        "description": "Where the customer comes from, such as `app` or `fair-2026`: prices may go by it. 1 to 50 "
         "letters, digits and . _ - are taken where something is priced.",
         "schema": {"type": "string", "examples": ["app"]},
     },
