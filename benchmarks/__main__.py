@@ -11,7 +11,18 @@ from rich.console import Console
 
 warnings.filterwarnings("ignore", category=UserWarning)
 
-from benchmarks import accounts, cached, carts, catalogue, holds, jobs, plugins, quote  # noqa: E402
+from benchmarks import (  # noqa: E402
+    accounts,
+    cached,
+    carts,
+    catalogue,
+    holds,
+    jobs,
+    plugins,
+    quote,
+    realtime,
+    stripe_webhooks,
+)
 from commerce_core import migrations  # noqa: E402
 from commerce_core.database import make_engine  # noqa: E402
 from commerce_core.embedded import embedded_postgres  # noqa: E402
@@ -35,6 +46,8 @@ PARTS = {
     "quote": quote.bench,
     "jobs": jobs.bench,
     "plugins": plugins.bench,
+    "stripe_webhooks": stripe_webhooks.bench,
+    "realtime": realtime.bench,
 }
 
 

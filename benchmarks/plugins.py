@@ -60,6 +60,11 @@ def commerce_order_placing(ctx, order, lines):
 @hookimpl
 def commerce_order_transition(ctx, order, machine, old, new):
     assert old != new and ctx.now is not None
+
+
+@hookimpl
+def commerce_order_fulfilling(ctx, order, units):
+    assert all(units.values())
 """
 
 

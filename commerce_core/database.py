@@ -34,6 +34,12 @@ from commerce_core.settings import DatabaseSettings
 RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
 
 
+def user_of(owner: str | None) -> UUID | None:
+    """The user's id, of an owner such as `user:<id>`; None for guests, and for nobody."""
+    kind, _, user_id = (owner or "").partition(":")
+    return UUID(user_id) if kind == "user" else None
+
+
 def uuid7() -> UUID:
     """A new UUIDv7 (RFC 9562): ordered by time, with 74 random bits, never the same twice."""
     stamp = time.time_ns() // 1_000_000
@@ -138,8 +144,17 @@ def _wants_transaction(request: Any) -> bool:
     return (request.method, request.environ["PATH_INFO"]) not in request.registry.autocommit_requests
 
 
+def add_autocommit_request(config: Configurator, method: str, path: str) -> None:
+    """Directive: requests of exactly this method and path see to their own commits, with `transaction(engine)`.
+
+    They have no transaction, must not use `request.db`, and are not tried again after a conflict in the database.
+    """
+    config.registry.autocommit_requests.add((method, path))
+
+
 def includeme(config: Configurator) -> None:
     config.registry.autocommit_requests = set()
+    config.add_directive("add_autocommit_request", add_autocommit_request)
     config.add_settings(
         {
             "tm.manager_hook": "pyramid_tm.explicit_manager",

@@ -23,9 +23,10 @@ What happens *after* something is no hook: subscribe to its event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import click
 from pyramid.config import Configurator
@@ -41,6 +42,7 @@ from commerce_core.plugins.contributions import (
     ExtensionField,
     HealthCheck,
     PluginPermission,
+    Process,
     SearchBackend,
     Subscriber,
 )
@@ -59,8 +61,9 @@ def commerce_includeme(config: Configurator, settings: Any) -> None:
     Returns: nothing.
     May: `config.add_route("loyalty_points", "/points")`, which is at `/api/v1/loyalty/points`;
     `config.add_root_route(name, pattern)`, which is where it says; `config.scan(".views")`, with views that use
-    `api_view`: they are in the API's reference by themselves. Views of the core's routes may be replaced; its routes,
-    and anything of another plugin's, not.
+    `api_view`: they are in the API's reference by themselves; `config.add_autocommit_request(method, path)`, for an
+    address whose view commits by itself, since it has to ask others in between. Views of the core's routes may be
+    replaced; its routes, and anything of another plugin's, not.
     Since: 0.1
     """
 
@@ -175,8 +178,19 @@ def commerce_register_commands() -> Iterable[click.Command]:
 
     When: only when a command of the plugin is called, or listed. The plugin must be enabled in the .ini file that is
     given.
-    Returns: click commands. `commerce_core.cli.shop` has `config_argument` and `open_shop`.
+    Returns: click commands. `commerce_core.cli.shop` has `config_argument` and `open_shop`. A command that is called
+    like the plugin is what `commerce <plugin> CONFIG` runs.
     On raise: the command fails; nothing else does.
+    Since: 0.1
+    """
+
+
+@hookspec
+def commerce_register_processes(settings: Any) -> Iterable[Process]:
+    """Processes that `commerce serve` runs beside the web server and the worker.
+
+    When: `commerce serve` starts, with the database upgraded. Elsewhere whoever runs the shop starts them.
+    Returns: processes: commands of the plugin, which are given the .ini file and end on SIGTERM.
     Since: 0.1
     """
 
@@ -186,7 +200,7 @@ def commerce_startup(registry: Any, role: str, settings: Any) -> None:
     """The process is about to serve: open clients, start threads.
 
     When: once the shop is put together and its database is as it should be, before the first request or job. `role` is
-    `web` or `worker`.
+    `web` or `worker`. Commands do without: what they need is opened when it is first used.
     Returns: nothing.
     On raise: the process does not start.
     Since: 0.1
@@ -300,5 +314,19 @@ def commerce_order_transition(ctx: Context, order: OrderFacts, machine: str, old
     Returns: nothing.
     On raise: the change has not happened. A worker tries it again, as often as the job says: refusing what a provider
     or the time has decided only delays it.
+    Since: 0.1
+    """
+
+
+@hookspec
+def commerce_order_fulfilling(ctx: Context, order: OrderFacts, units: Mapping[UUID, int]) -> None:
+    """Keep an order from being shipped: its payment is disputed, its address is not believed.
+
+    When: staff are about to record a fulfillment, of `units` by the id of the order's line; it is known that there are
+    so many, and that the order is paid.
+    Transaction: the request's.
+    Locks: the order's row.
+    Returns: nothing. To refuse, raise a `Problem` with status 409.
+    On raise: nothing is shipped.
     Since: 0.1
     """

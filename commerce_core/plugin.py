@@ -18,6 +18,7 @@ from commerce_core.plugins.contributions import (
     ExtensionField,
     HealthCheck,
     PluginPermission,
+    Process,
     SearchBackend,
     Subscriber,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "OrderLineFacts",
     "Plugin",
     "PluginPermission",
+    "Process",
     "SearchBackend",
     "Section",
     "Subscriber",

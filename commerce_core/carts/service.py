@@ -19,7 +19,7 @@ from commerce_core.carts import reservation
 from commerce_core.carts.models import Cart, CartLine
 from commerce_core.carts.queries import Article, articles_of
 from commerce_core.carts.validation import check_edit
-from commerce_core.database import uuid7
+from commerce_core.database import user_of, uuid7
 from commerce_core.events import CartUpdated, emit
 from commerce_core.settings import CartSettings
 from commerce_core.stock.service import OutOfStock, UnknownVariant
@@ -182,12 +182,11 @@ def touch(session: Session, cart: Cart, *, settings: CartSettings, now: datetime
     cart.expires_at = now + timedelta(days=settings.days)
     cart.updated_at = now
     session.flush()
-    kind, _, user_id = cart.owner.partition(":")
     emit(
         session,
         CartUpdated(
             cart_id=cart.id,
-            user_id=UUID(user_id) if kind == "user" else None,
+            user_id=user_of(cart.owner),
             lines=len(cart.lines),
             units=sum(line.quantity for line in cart.lines),
         ),

@@ -58,10 +58,11 @@ def serve(config: Path, host: str, port: int, data_dir: Path | None, no_demo: bo
         try:
             environment = _start_database(supervisor, config, data_dir)
             _prepare(supervisor, config, environment, demo=not no_demo)
+            commands = _commands_of_plugins(config)
             web_arguments = ["web", str(config), "--host", host, "--port", str(port), "--workers", str(workers)]
             children = {
                 name: Child(name, partial(start_commerce, arguments, environment))
-                for name, arguments in {"web": web_arguments, "worker": ["worker", str(config)]}.items()
+                for name, arguments in {"web": web_arguments, "worker": ["worker", str(config)], **commands}.items()
             }
             for child in children.values():
                 supervisor.add(child)
@@ -106,6 +107,20 @@ def _prepare(supervisor: Supervisor, config: Path, environment: dict[str, str], 
         supervisor.children.remove(step)
         if code != 0:
             raise click.ClickException(f"`commerce {' '.join(arguments)}` {how_it_ended(code)}; see above.")
+
+
+def _commands_of_plugins(config: Path) -> dict[str, list[str]]:
+    """What plugins want to have running, by its name on the console. Raises BrokenPlugins."""
+    from commerce_core.clock import Clock
+    from commerce_core.plugins.host import PluginHost
+    from commerce_core.plugins.startup import processes
+    from commerce_core.settings import load_settings
+
+    settings = load_settings(config)
+    if not settings.commerce.plugins:
+        return {}
+    found = processes(PluginHost.load(settings, Clock()))
+    return {process.name: [*process.command, str(config)] for process in found}
 
 
 def _wait_until_ready(supervisor: Supervisor, web: Child, host: str, port: int, *, patient: bool) -> None:

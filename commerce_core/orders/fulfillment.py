@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from commerce_core.api.problems import Conflict, InvalidInput, NotFound
 from commerce_core.database import uuid7
 from commerce_core.events import FulfillmentCancelled, OrderCancelled, OrderCompleted, OrderFulfilled, emit
+from commerce_core.orders.hooks import ask_before_fulfilling
 from commerce_core.orders.models import Fulfillment, FulfillmentLine, Order, OrderLine
 from commerce_core.orders.service import WrongOrderState, holds_of, record, transition
 from commerce_core.stock import service as stock
@@ -89,7 +90,8 @@ def fulfil_order(
 ) -> Fulfillment:
     """Ship `units` by line id, or all that is left and on hand, of a paid order.
 
-    Raises WrongOrderState, NotEnoughLeft, AwaitingStock, or InvalidInput for a line that is not the order's.
+    Raises WrongOrderState, NotEnoughLeft, AwaitingStock, InvalidInput for a line that is not the order's, or what a
+    plugin refuses it for.
     """
     if order.status != "processing":
         raise WrongOrderState(f"The order is {order.status}; there is nothing to ship.", state=order.status)
@@ -106,6 +108,7 @@ def fulfil_order(
             raise NotEnoughLeft(line, line.unfulfilled_quantity)
     if short:
         raise AwaitingStock("They wait for a delivery.", line_ids=[str(line.id) for line in short])
+    ask_before_fulfilling(session, order, shipped)
     fulfillment = Fulfillment(
         id=uuid7(),
         order_id=order.id,

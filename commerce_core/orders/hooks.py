@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy.orm import Session
 
-from commerce_core.orders.models import Order
+from commerce_core.orders.models import Order, OrderLine
 from commerce_core.plugins.calls import hooks_of
 from commerce_core.plugins.facts import OrderFacts, OrderLineFacts
 
@@ -36,6 +38,16 @@ def tell_of_transition(session: Session, order: Order, machine: str, old: str, n
     if hooks.order_transition:
         ctx = hooks.context(session, currency=order.currency)
         hooks.order_transition.notify(ctx, order=_facts(order), machine=machine, old=old, new=new)
+
+
+def ask_before_fulfilling(session: Session, order: Order, units: Mapping[OrderLine, int]) -> None:
+    """Units of the order are about to be shipped. Raises what a plugin refuses it for, or PluginFailed."""
+    hooks = hooks_of(session)
+    if hooks.order_fulfilling:
+        ctx = hooks.context(session, currency=order.currency)
+        hooks.order_fulfilling.notify(
+            ctx, order=_facts(order), units={line.id: quantity for line, quantity in units.items()}
+        )
 
 
 def _facts(order: Order) -> OrderFacts:

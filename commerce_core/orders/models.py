@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from commerce_core.database import Base, Currency, Id, MinorUnits, one_of
+from commerce_core.database import Base, Currency, Id, MinorUnits, one_of, user_of
 from commerce_core.money import DEFAULT_LOCALE
 
 
@@ -84,6 +84,11 @@ class Order(Base):
     adjustments: Mapped[list[OrderAdjustment]] = relationship(order_by="OrderAdjustment.id")
     events: Mapped[list[OrderEvent]] = relationship(order_by="OrderEvent.id", back_populates="order")
     fulfillments: Mapped[list[Fulfillment]] = relationship(order_by="Fulfillment.id")
+
+    @property
+    def user_id(self) -> UUID | None:
+        """Whose order it is; None for a guest's."""
+        return user_of(self.owner)
 
 
 class OrderLine(Base):

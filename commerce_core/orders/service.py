@@ -141,6 +141,21 @@ def expire_order(session: Session, order_id: UUID, *, now: datetime) -> Order | 
     return order
 
 
+def prolong(session: Session, order: Order, until: datetime, *, actor: str | None = None) -> None:
+    """Let an unpaid order (locked) lapse later: its payment is on the way. Never earlier."""
+    if order.status == "pending" and order.expires_at is not None and order.expires_at < until:
+        order.expires_at = until
+        record(session, order, "prolonged", actor, until=until.isoformat())
+        session.flush()
+
+
+def hurry(session: Session, order: Order, until: datetime) -> None:
+    """Let an unpaid order (locked) that was prolonged lapse at `until`: its payment did not come. Never later."""
+    if order.status == "pending" and order.expires_at is not None and order.expires_at > until:
+        order.expires_at = until
+        session.flush()
+
+
 def holds_of(session: Session, order: Order) -> Sequence[Hold]:
     """The holds of the order's lines, locked."""
     return session.scalars(

@@ -17,7 +17,7 @@ from commerce_core.payments.service import unmatched_event_ids
 
 @job("orders.expire", queue="critical", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)
 def expire_orders(context: JobContext) -> None:
-    sweep.expire_orders(context.engine, now=context.now)
+    sweep.expire_orders(context.engine, context.registry, now=context.now)
 
 
 @job("payments.carry_out_refunds", queue="critical", retry=SWEEP_RETRY, timeout=SWEEP_TIMEOUT)

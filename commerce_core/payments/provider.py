@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -36,18 +37,46 @@ class InvalidSignature(Problem):
 class ProviderEvent:
     """What a provider tells: that the payment of an order has been made or has failed, or a refund of it.
 
+    `processing`: the customer has done all there is to do, and the bank will take until `until` at most; the order
+    stays open for as long. `cancelled`: this payment will not be made, and no fault of anybody's.
+
     `provider_reference` names the payment at the provider (or the refund), and tells a second payment of an order from
-    the first one told again. `refund_id` is needed for events of refunds.
+    the first one told again. `payment_id` is the payment that it was made for, if the provider knows. `refund_id` is
+    needed for events of refunds. After a payment that was `processing` has failed, the order stays open until `until`.
     """
 
     provider: str
     event_id: str
     order_id: UUID
-    status: Literal["paid", "failed", "refund_succeeded", "refund_failed"]
+    status: Literal["paid", "failed", "processing", "cancelled", "refund_succeeded", "refund_failed"]
     payload: dict[str, Any]
     provider_reference: str | None = None
     error: str | None = None
     refund_id: UUID | None = None
+    payment_id: UUID | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPayment:
+    """A payment that is not made yet, of an order that has lapsed. Amount in minor units."""
+
+    id: UUID
+    order_id: UUID
+    reference: str | None
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What became of it. `closed`: it cannot be made any more. `paid`: it had been, by `reference`. `processing`: the
+    bank is at it, until `until` at most.
+    """
+
+    status: Literal["closed", "paid", "processing"]
+    reference: str | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +111,8 @@ class PaymentProvider(Protocol):
     code: str
     # Whether `refund` does no I/O, so that it may be called inside a transaction and its result stands at once.
     refunds_at_once: bool
+    # Whether a payment can be made at the provider until it is told otherwise: then `close` is asked.
+    closes_payments: bool
 
     def client_data(self, payment: Payment) -> dict[str, Any]:
         """What the client needs to pay. Called in the request's transaction: no I/O."""
@@ -100,6 +131,15 @@ class PaymentProvider(Protocol):
 
         Sees to its own time-out, of well under two minutes. Any exception means that the outcome is not known: it is
         asked again later with the same key. What cannot succeed is a `failed` result, not an exception.
+        """
+        ...
+
+    def close(self, payment: OpenPayment) -> Closing:
+        """See to it that a payment cannot be made any more: its order has lapsed, and its stock is about to be sold.
+
+        Called by a worker, outside of any transaction. Sees to its own time-out. Any exception means that it is not
+        known: it is asked again, for half an hour, and then the order lapses all the same. If the payment is made after
+        that, tell so: the stock is taken again, or the money goes back.
         """
         ...
 
@@ -125,6 +165,7 @@ class ManualProvider:
 
     code = "manual"
     refunds_at_once = True
+    closes_payments = False
 
     def __init__(self, secret: str | None) -> None:
         self._secret = secret
@@ -156,6 +197,10 @@ class ManualProvider:
     def refund(self, request: RefundRequest) -> RefundResult:
         """The merchant sees to it, as to the payment."""
         return RefundResult("succeeded")
+
+    def close(self, payment: OpenPayment) -> Closing:
+        """Nobody can be kept from paying; what comes too late is seen to then."""
+        return Closing("closed")
 
     @staticmethod
     def signature(secret: str, body: bytes) -> str:

@@ -162,6 +162,42 @@ def owe_refund(session: Session, order: Order, payment: Payment, *, reason: str,
     return refund
 
 
+def record_foreign_refund(
+    session: Session,
+    order: Order,
+    payment: Payment,
+    amount: int,
+    result: RefundResult,
+    *,
+    reason: str,
+    now: datetime,
+) -> Refund:
+    """Money went back that nobody here has asked for: somebody did it at the provider. The order must be locked.
+
+    Of no units: nothing is restocked. Raises RefundTooLarge for more than is left of the payment.
+    """
+    _claim(payment, amount)
+    refund = Refund(
+        id=uuid7(),
+        order_id=order.id,
+        payment=payment,
+        amount=amount,
+        currency=payment.currency,
+        status="pending",
+        reason=reason,
+        next_attempt_at=None,
+        created_at=now,
+    )
+    session.add(refund)
+    orders.record(session, order, "refund", payment.provider, refund_id=str(refund.id), amount=amount)
+    session.flush()
+    _apply(session, order, refund, result, now=now)
+    # Nobody is to ask for it: it is told by webhooks only.
+    refund.next_attempt_at = None
+    session.flush()
+    return refund
+
+
 def line_paid(order: Order, line: OrderLine) -> int:
     """What is paid for all units of a line: less its discount, with its tax."""
     return line.total - line.discount_total + (0 if order.prices_include_tax else line.tax_total)

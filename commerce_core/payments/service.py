@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import exists, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, selectinload
@@ -160,7 +160,7 @@ def apply_event(session: Session, row: WebhookEvent, event: ProviderEvent, *, no
         row.processed_at = now
         row.next_attempt_at = None
         try:
-            row.detail = _EFFECTS[event.status](session, order, event, now=now)
+            row.detail = settle(session, order, event, now=now)
             row.state = "processed" if row.detail is None else "ignored"
         except PaymentReferenceUsed as error:
             row.state, row.detail = "dead", error.detail
@@ -169,6 +169,23 @@ def apply_event(session: Session, row: WebhookEvent, event: ProviderEvent, *, no
         session,
         WebhookReceived(provider=row.provider, event_id=row.event_id, state=row.state, order_id=row.order_id),
     )
+
+
+def settle(session: Session, order: Order, event: ProviderEvent, *, now: datetime) -> str | None:
+    """Let what a provider tells of an order (locked) take effect: None if it did, else why it did not.
+
+    For providers that file their webhooks themselves. What is told again, or too late, changes nothing. Raises
+    PaymentReferenceUsed.
+    """
+    return _EFFECTS[event.status](session, order, event, now=now)
+
+
+def note_reference(session: Session, payment_id: UUID, reference: str) -> None:
+    """What a payment is called at its provider, known before it is made. Locks it; keeps a name that it has."""
+    payment = session.get(Payment, payment_id, with_for_update=True, populate_existing=True)
+    if payment is not None and payment.provider_reference is None:
+        payment.provider_reference = reference
+        session.flush()
 
 
 def unmatched_event_ids(session: Session, *, now: datetime, limit: int) -> Sequence[UUID]:
@@ -240,7 +257,15 @@ def _apply_paid(session: Session, order: Order, event: ProviderEvent, *, now: da
     """None when the payment took effect, else why it did not."""
     if order.payment_status in _PAID and not _is_another_payment(session, order, event):
         return f"the order is {order.payment_status} already"
-    _take_payment(session, order, event.provider, event.provider_reference, now=now, actor=event.provider)
+    _take_payment(
+        session,
+        order,
+        event.provider,
+        event.provider_reference,
+        now=now,
+        actor=event.provider,
+        payment_id=event.payment_id,
+    )
     return None
 
 
@@ -258,17 +283,25 @@ def _is_another_payment(session: Session, order: Order, event: ProviderEvent) ->
 
 
 def _take_payment(
-    session: Session, order: Order, provider_code: str, reference: str | None, *, now: datetime, actor: str
+    session: Session,
+    order: Order,
+    provider_code: str,
+    reference: str | None,
+    *,
+    now: datetime,
+    actor: str,
+    payment_id: UUID | None = None,
 ) -> None:
-    """Money has come: the order is paid by it, or it goes back."""
+    """Money has come: the order is paid by it, or it goes back. Nothing more is expected of its other payments."""
     payment = (
         _payment_by_reference(session, order, provider_code, reference)
-        or _open_payment(session, order, provider_code)
+        or _unnamed_payment(session, order, provider_code, payment_id, reference)
         or _new_payment(session, order, provider_code, now=now)
     )
     payment.status = "paid"
     payment.paid_at = now
     payment.provider_reference = reference
+    payment.error = None
     if order.payment_status in _PAID:
         payment.surplus = True
         refunds.owe_refund(session, order, payment, reason="the order had been paid already", now=now)
@@ -276,6 +309,7 @@ def _take_payment(
         lapsed = "paid after it had lapsed, and the stock is gone"
         reason = lapsed if order.cancel_reason == "expired" else "paid after it was cancelled"
         refunds.owe_refund(session, order, payment, reason=reason, now=now)
+    cancel_open_payments(session, order)
 
 
 def _apply_failed(session: Session, order: Order, event: ProviderEvent, *, now: datetime) -> str | None:
@@ -285,13 +319,46 @@ def _apply_failed(session: Session, order: Order, event: ProviderEvent, *, now: 
         return f"the order is {order.status}"
     payment = (
         _payment_by_reference(session, order, event.provider, event.provider_reference)
-        or _open_payment(session, order, event.provider)
+        or _unnamed_payment(session, order, event.provider, event.payment_id, event.provider_reference)
         or _new_payment(session, order, event.provider, now=now)
     )
+    if payment.status == "cancelled":
+        return "the payment is cancelled"
     payment.status = "failed"
     payment.error = event.error
     payment.provider_reference = event.provider_reference
-    orders.mark_payment_failed(session, order, actor=event.provider)
+    if event.until is not None:
+        orders.hurry(session, order, event.until)
+    if not _has_open_payment(session, order):
+        orders.mark_payment_failed(session, order, actor=event.provider)
+    return None
+
+
+def _apply_processing(session: Session, order: Order, event: ProviderEvent, *, now: datetime) -> str | None:
+    """The order waits for the bank, instead of lapsing."""
+    payment = _payment_told_of(session, order, event)
+    if payment is None or payment.status not in ("pending", "failed"):
+        return "the order has no such payment that is open"
+    if order.status != "pending":
+        return f"the order is {order.status}"
+    payment.provider_reference = event.provider_reference
+    if payment.status == "failed" and _open_payment(session, order, event.provider) is None:
+        payment.status = "pending"
+        payment.error = None
+    if order.payment_status != "pending":
+        orders.transition(session, order, "payment_status", "pending", event.provider)
+    if event.until is not None:
+        orders.prolong(session, order, event.until, actor=event.provider)
+    return None
+
+
+def _apply_cancelled(session: Session, order: Order, event: ProviderEvent, *, now: datetime) -> str | None:
+    """The payment will not be made. The order stays open until it lapses, and can be paid another way."""
+    payment = _payment_told_of(session, order, event)
+    if payment is None or payment.status not in ("pending", "failed"):
+        return "the order has no such payment that is open"
+    payment.status = "cancelled"
+    session.flush()
     return None
 
 
@@ -304,6 +371,8 @@ def _apply_refund(session: Session, order: Order, event: ProviderEvent, *, now: 
 _EFFECTS = {
     "paid": _apply_paid,
     "failed": _apply_failed,
+    "processing": _apply_processing,
+    "cancelled": _apply_cancelled,
     "refund_succeeded": _apply_refund,
     "refund_failed": _apply_refund,
 }
@@ -326,6 +395,33 @@ def _payment_by_reference(session: Session, order: Order, provider_code: str, re
             f"The reference {reference!r} is that of a payment of another order.", order_id=str(payment.order_id)
         )
     return payment
+
+
+def _payment_told_of(session: Session, order: Order, event: ProviderEvent) -> Payment | None:
+    """The payment that an event names."""
+    return _payment_by_reference(session, order, event.provider, event.provider_reference) or _unnamed_payment(
+        session, order, event.provider, event.payment_id, event.provider_reference
+    )
+
+
+def _unnamed_payment(
+    session: Session, order: Order, provider_code: str, payment_id: UUID | None, reference: str | None
+) -> Payment | None:
+    """The payment that a provider knows by our id, or else the one that is open, if it has no other name there."""
+    if payment_id is None:
+        payment = _open_payment(session, order, provider_code)
+    else:
+        payment = session.get(Payment, payment_id, with_for_update=True, populate_existing=True)
+        if payment is not None and (payment.order_id != order.id or payment.provider != provider_code):
+            payment = None
+    if payment is not None and None not in (payment.provider_reference, reference):
+        return payment if payment.provider_reference == reference else None
+    return payment
+
+
+def _has_open_payment(session: Session, order: Order) -> bool:
+    session.flush()
+    return bool(session.scalar(select(exists().where(Payment.order_id == order.id, Payment.status == "pending"))))
 
 
 def _open_payment(session: Session, order: Order, provider_code: str) -> Payment | None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from commerce_core.database import transaction
 from commerce_core.log import each_by_itself, first_line
 from commerce_core.orders.service import expire_order, lapsed_order_ids
+from commerce_core.payments.closing import close_payments
 from commerce_core.payments.refunds import claim_due_refund, record_result, record_trouble
 from commerce_core.payments.service import cancel_open_payments, provider, retry_event, unmatched_event_ids
 
@@ -23,14 +24,22 @@ _AT_A_TIME = 200
 _CALLS_AT_A_TIME = 20
 
 
-def expire_orders(engine: Engine, *, now: datetime, stop: Callable[[], bool] = lambda: False) -> int:
-    """Cancel every unpaid order that has lapsed by `now`; how many. One transaction each; any number may run."""
+def expire_orders(
+    engine: Engine, registry: Any = None, *, now: datetime, stop: Callable[[], bool] = lambda: False
+) -> int:
+    """Cancel every unpaid order that has lapsed by `now`; how many. One transaction each; any number may run.
+
+    Before that, the providers of `registry` are asked to close what is open of its payments: an order that turns out
+    to be paid, or whose payment is on the way, does not lapse.
+    """
     total = 0
     while not stop():
         with Session(engine) as session:
             lapsed = lapsed_order_ids(session, now=now, limit=_AT_A_TIME)
         expired = 0
         for order_id in lapsed:
+            if registry is not None and not close_payments(engine, registry, order_id, now=now):
+                continue
             with each_by_itself("order", order_id), transaction(engine) as session:
                 order = expire_order(session, order_id, now=now)
                 if order is not None:

@@ -64,6 +64,7 @@ BUDGETS: dict[str, Budget] = {
     "commerce_validate_cart": Budget(20, 1),
     "commerce_order_placing": Budget(50, 3),
     "commerce_order_transition": Budget(50, 3),
+    "commerce_order_fulfilling": Budget(20, 1),
 }
 """The runtime hooks of the core."""
 FIELD_BUDGET = Budget(20, 1)
@@ -198,6 +199,7 @@ class RuntimeHooks:
     validate_cart: Hook
     order_placing: Hook
     order_transition: Hook
+    order_fulfilling: Hook
     host: Any = None
 
     def context(self, session: Session, *, currency: str | None = None) -> Context:

@@ -217,6 +217,19 @@ def _settings_class(name: str, known: Sequence[str]) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+class PluginGroup(click.Group):
+    """The commands of a plugin. One that is called like the plugin is what is run when none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if (
+            self.name is not None
+            and self.name in self.commands
+            and not (args and args[0] in {*self.commands, *ctx.help_option_names})
+        ):
+            args = [self.name, *args]
+        return super().parse_args(ctx, args)
+
+
 def command_of_plugin(name: str, arguments: Sequence[str]) -> click.Group | None:
     """`commerce <name>`: the commands of a plugin that is enabled in the .ini file among the arguments.
 
@@ -235,7 +248,7 @@ def command_of_plugin(name: str, arguments: Sequence[str]) -> click.Group | None
         raise click.ClickException(f"The plugin {name} is not enabled in {config}: list it in commerce.plugins.")
     host = PluginHost.load(settings, Clock())
     host.raise_mistakes()
-    group = click.Group(name, help=f"Commands of the plugin {name}.")
+    group = PluginGroup(name, help=f"Commands of the plugin {name}.")
     for implementation in host.hook("commerce_register_commands").implementations:
         if implementation.plugin == name:
             for command in implementation.function():

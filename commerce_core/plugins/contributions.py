@@ -88,6 +88,18 @@ class Subscriber:
     receiver: JobKind | Callable[[Any], object]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process of the plugin's own, that runs beside the web server and the worker.
+
+    It is `commerce <command...> CONFIG`, called `name` on the console of `commerce serve`, which starts it again
+    whenever it ends, and stops it with SIGTERM.
+    """
+
+    name: str
+    command: tuple[str, ...]
+
+
 class SearchBackend(Protocol):
     """A way to find products, chosen by its `code`."""
 

@@ -23,6 +23,7 @@ from commerce_core.plugins.contributions import (
     ExtensionField,
     HealthCheck,
     PluginPermission,
+    Process,
     Subscriber,
 )
 from commerce_core.plugins.host import PluginHost
@@ -251,6 +252,22 @@ CONTRIBUTIONS: dict[str, Contribute] = {
     "commerce_register_health_checks": _health_check,
     "commerce_register_cdn_purgers": _cdn_purger,
 }
+
+
+def processes(host: PluginHost) -> list[Process]:
+    """What plugins want to have running beside the web server and the worker. Raises BrokenPlugins."""
+    found: list[Process] = []
+    for implementation in host.hook("commerce_register_processes").implementations:
+        with host.blaming(implementation):
+            for process in _ask(host, implementation) or ():
+                _expect(process, Process)
+                if process.command[:1] != (implementation.plugin,):
+                    raise ConfigurationError(f"{process.command!r} should be a command of {implementation.plugin}")
+                if process.name != implementation.plugin:
+                    _check_prefix(implementation.plugin, "process", process.name, "-")
+                found.append(process)
+    host.raise_mistakes()
+    return found
 
 
 def start(registry: Any, role: str) -> None:

@@ -22,7 +22,7 @@ def includeme(config: Configurator) -> None:
     config.add_route("admin_stock", f"{API_PREFIX}/admin/stock/{{id}}")
     for operation in ("receive", "adjust", "damage", "return", "movements"):
         config.add_route(f"admin_stock_{operation}", f"{API_PREFIX}/admin/stock/{{id}}/{operation}")
-    config.registry.autocommit_requests.add(("POST", f"{API_PREFIX}/holds"))
+    config.add_autocommit_request("POST", f"{API_PREFIX}/holds")
     desk = _open_desk(config.registry)
     config.registry.pools.watch(desk.engine, "holds", config.registry.settings_object.stock.hot_connections)
     config.registry.hold_desk = desk

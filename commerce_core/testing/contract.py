@@ -94,8 +94,8 @@ class PluginContract(_OfOnePlugin):
         with pytest.raises((BrokenPlugins, SettingsError), match="no_such_setting"):
             check_plugins(make_settings(NOWHERE, {**self.plugin_settings, **names}))
 
-    def test_the_reference_of_the_api_has_its_endpoints(self, client: TestApp, application: Any) -> None:
-        paths = client.get(f"{API}/openapi.json").json["paths"]
+    def test_the_reference_of_the_api_has_its_endpoints(self, application: Any) -> None:
+        paths = TestApp(application).get(f"{API}/openapi.json").json["paths"]
         for endpoint, pattern in self._endpoints(application):
             if pattern.startswith(API):
                 assert endpoint.method.lower() in paths[pattern], f"{endpoint.method} {pattern} is not in the reference"
@@ -105,15 +105,13 @@ class PluginContract(_OfOnePlugin):
         unknown = [(e.method, pattern) for e, pattern in self._endpoints(application) if e.permission not in known]
         assert not unknown, f"these name no permission that there is: {unknown}"
 
-    def test_who_may_not_is_refused_everywhere(
-        self, application: Any, client: TestApp, sign_in: Callable[..., SignedIn]
-    ) -> None:
+    def test_who_may_not_is_refused_everywhere(self, application: Any, sign_in: Callable[..., SignedIn]) -> None:
         """A guest is told to sign in, a customer that it is not theirs; nobody meets an error of the shop's."""
         customer = sign_in("customer").client
         added = application.registry.plugin_permissions
         for endpoint, pattern in self._endpoints(application):
             path = re.sub(r"{[^}]*}", str(uuid4()), pattern)
-            for who, app, role in (("a guest", client, None), ("a customer", customer, "customer")):
+            for who, app, role in (("a guest", TestApp(application), None), ("a customer", customer, "customer")):
                 if endpoint.permission in PERMISSIONS_OF_ROLE[role] | added.of_role(role):
                     continue
                 response = app.request(path, method=endpoint.method, body=b"{}", headers=_JSON, status="*")

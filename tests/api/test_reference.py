@@ -65,6 +65,9 @@ def test_the_command_needs_no_database(application: Any, tmp_path: Path) -> None
     runner = CliRunner()
     written = runner.invoke(main, ["openapi", str(config), "--output", str(target)])
     printed = runner.invoke(main, ["openapi", str(config)])
+    with config.open("a") as more:
+        more.write("commerce.plugins = nobody\n")
+    assert runner.invoke(main, ["openapi", "--core", str(config)]).stdout_bytes == printed.stdout_bytes
     assert written.exit_code == printed.exit_code == 0
     assert target.read_bytes() == printed.stdout_bytes == openapi_bytes(application.registry)
 

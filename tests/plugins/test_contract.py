@@ -17,6 +17,7 @@ CALLED_ON_THEIR_OWN = {
     "commerce_includeme",
     "commerce_register_commands",
     "commerce_disable_blockers",
+    "commerce_register_processes",
     "commerce_startup",
     "commerce_shutdown",
 }

@@ -24,7 +24,9 @@ from commerce_core.database import transaction
 from commerce_core.events import ProductChanged, emit
 from commerce_core.mail.service import queue_mail
 from commerce_core.orders.models import OrderAdjustment
-from commerce_core.plugins.startup import start, stop
+from commerce_core.plugins.host import PluginHost
+from commerce_core.plugins.mistakes import BrokenPlugins
+from commerce_core.plugins.startup import processes, start, stop
 from commerce_core.pricing.service import quote_basket
 from commerce_core.testing import SignedIn, StoppedClock, count_sql, make_settings
 
@@ -379,6 +381,24 @@ def test_what_is_open_is_asked_before_a_plugin_goes(
     assert f"giftcards is not enabled in {ini}" in unknown.output
 
 
+def test_plugins_say_what_has_to_run_beside_the_web_server(install: Callable[..., Path]) -> None:
+    install(
+        "clerk",
+        """
+        from commerce_core.plugin import Process
+
+        @hookimpl
+        def commerce_register_processes():
+            return [Process(name="clerk-night", command=("clerk", "night")), Process(name="web", command=("clerk",))]
+        """,
+    )
+    host = PluginHost.load(make_settings("postgresql://nowhere", {"commerce.plugins": "loyalty"}), StoppedClock())
+    assert [(process.name, process.command) for process in processes(host)] == [("loyalty", ("loyalty",))]
+    host = PluginHost.load(make_settings("postgresql://nowhere", {"commerce.plugins": "clerk"}), StoppedClock())
+    with pytest.raises(BrokenPlugins, match="the process 'web' should be called clerk-web"):
+        processes(host)
+
+
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "commerce_core.cli", *arguments],
@@ -398,6 +418,7 @@ def test_commands_about_plugins_and_of_plugins(tmp_path: Path, database_url: str
     with ini.open("a") as more:
         more.write("commerce.plugins = loyalty\n")
     assert run("loyalty", "rate", str(ini), cwd=tmp_path).stdout == "25\n"
+    assert run("loyalty", str(ini), cwd=tmp_path).stdout == "keeping the points together\n"
     assert "enabled" in run("plugins", "list", "--installed", str(ini), cwd=tmp_path).stdout
     doctor = run("plugins", "doctor", str(ini), cwd=tmp_path)
     assert (doctor.returncode, doctor.stdout.splitlines()[0]) == (0, "loyalty (samples 1.0)")

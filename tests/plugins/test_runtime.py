@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 from support.problems import assert_problem
+from support.till import Till
 from webob import Response
 from webtest import TestApp
 
@@ -32,6 +33,11 @@ def each_hook(how: str, *hooks: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "hook", [pytest.param(hook, marks=misbehaves(hook, how), id=hook) for hook in hooks or RUNTIME_HOOKS]
     )
+
+
+@pytest.fixture
+def till(application: Any, staff: TestApp) -> Till:
+    return Till(application, staff)
 
 
 @pytest.fixture
@@ -170,6 +176,17 @@ def test_a_worker_that_meets_a_hook_that_raises_leaves_things_as_they_were_and_t
     assert {line["plugin"] for line in logged if line["event"] == "plugin failed"} == {"mischief"}
     assert client.get(f"{API}/orders/{order['id']}").json["status"] == "pending"
     assert_stock_adds_up(engine)
+
+
+@misbehaves("order_fulfilling")
+def test_a_hook_may_keep_an_order_from_being_shipped(
+    till: Till, make_variant: Callable[..., UUID], logged: Log
+) -> None:
+    bought = till.buy({make_variant(stock=2): 2})
+    till.fulfil(bought, 1, status=500)
+    shown = till.show(bought)
+    assert (shown["status"], shown["fulfillment_status"], shown["fulfillments"]) == ("processing", "unfulfilled", [])
+    assert [line["hook"] for line in logged if line["event"] == "plugin failed"] == ["commerce_order_fulfilling"]
 
 
 @pytest.mark.commerce(plugins=["loyalty", "mischief"], settings={"mischief.hook": "principals"})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from commerce_core.payments.models import Payment
-from commerce_core.payments.provider import ProviderEvent, RefundRequest, RefundResult
+from commerce_core.payments.provider import Closing, OpenPayment, ProviderEvent, RefundRequest, RefundResult
 
 
 class BankAway(Exception):
@@ -23,12 +23,16 @@ class Bank:
 
     code = "bank"
     refunds_at_once = False
+    closes_payments = True
 
     def __init__(self) -> None:
         self.mood = "well"
         self.calls: list[RefundRequest] = []
         self.given_back: dict[str, int] = {}
         self._answers: dict[str, RefundResult] = {}
+        # What it says of payments that are to be closed, and which ones it was asked about.
+        self.closing = Closing("closed")
+        self.closed: list[OpenPayment] = []
         self._lock = threading.Lock()
 
     @property
@@ -55,6 +59,12 @@ class Bank:
             if self.mood == "slow":
                 raise BankAway("no answer in time")
             return self._answers[key]
+
+    def close(self, payment: OpenPayment) -> Closing:
+        self.closed.append(payment)
+        if self.mood == "away":
+            raise BankAway("the bank is closed")
+        return self.closing
 
     def _decide(self, request: RefundRequest) -> RefundResult:
         if self.mood == "no":

@@ -17,6 +17,7 @@ from commerce_core.plugin import (
     ExtensionField,
     HealthCheck,
     PluginPermission,
+    Process,
     Subscriber,
     hookimpl,
 )
@@ -158,7 +159,18 @@ def commerce_register_commands():
         with open_shop(config) as shop:
             click.echo(shop.registry.plugins.settings_of("loyalty").units_per_point)
 
-    return [rate]
+    @click.command("loyalty")
+    @config_argument
+    def keep(config):
+        """Keep the points together."""
+        click.echo("keeping the points together")
+
+    return [rate, keep]
+
+
+@hookimpl
+def commerce_register_processes():
+    return [Process(name="loyalty", command=("loyalty",))]
 
 
 @hookimpl

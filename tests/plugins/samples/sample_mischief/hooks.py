@@ -68,6 +68,11 @@ def commerce_order_transition(ctx, order, machine, old, new):
 
 
 @hookimpl
+def commerce_order_fulfilling(ctx, order, units):
+    misbehave(ctx, "order_fulfilling")
+
+
+@hookimpl
 def commerce_register_extension_fields():
     def load(ctx, ids):
         misbehave(ctx, "field")

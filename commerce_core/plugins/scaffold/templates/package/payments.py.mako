@@ -11,7 +11,14 @@ from uuid import UUID
 from commerce_core.api.endpoints import validated
 from commerce_core.api.schemas import Input, Text
 from commerce_core.payments.models import Payment
-from commerce_core.payments.provider import InvalidSignature, ProviderEvent, RefundRequest, RefundResult
+from commerce_core.payments.provider import (
+    Closing,
+    InvalidSignature,
+    OpenPayment,
+    ProviderEvent,
+    RefundRequest,
+    RefundResult,
+)
 from pydantic import Field
 
 from commerce_${name}.settings import Settings
@@ -30,6 +37,8 @@ class Provider:
     code = "${name}"
     # `refund` calls nobody, so its result stands at once.
     refunds_at_once = True
+    # Nothing is open at a provider that could be paid after the order has lapsed.
+    closes_payments = False
 
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.webhook_secret
@@ -59,6 +68,10 @@ class Provider:
     def refund(self, request: RefundRequest) -> RefundResult:
         """Give money back: the same `request.idempotency_key` means the same refund."""
         return RefundResult("succeeded", f"refund-{request.idempotency_key}")
+
+    def close(self, payment: OpenPayment) -> Closing:
+        """With `closes_payments`: see to it that this cannot be paid any more; say so, or that it has been paid."""
+        return Closing("closed")
 
     def signature(self, body: bytes) -> str:
         secret = self._secret.get_secret_value() if self._secret else ""

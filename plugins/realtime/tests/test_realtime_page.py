@@ -1,0 +1,119 @@
+"""The product page as a browser without JavaScript has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from realtime_harness import SECRET
+from webtest import TestApp
+
+from commerce_core.testing import StoppedClock
+
+SETTINGS = {"realtime.secret": SECRET, "realtime.bus": "test_page", "stock.hold_seconds": "120"}
+pytestmark = pytest.mark.commerce(plugins=["realtime"], settings=SETTINGS)
+MakeVariant = Callable[..., UUID]
+
+
+@pytest.fixture
+def guest(application: Any) -> TestApp:
+    return TestApp(application)
+
+
+def text_of(page: Any) -> str:
+    return re.sub(r"\s+", " ", page.html.select_one("main").get_text(" "))
+
+
+def form_of(page: Any, action: str = "/hold") -> Any:
+    [form] = [form for form in page.forms.values() if form.action.partition("?")[0] == action]
+    return form
+
+
+def test_it_shows_products_with_their_prices_and_stock(guest: TestApp, make_variant: MakeVariant) -> None:
+    make_variant(stock=40, price_amount=2_900, compare_at_amount=5_800)
+    make_variant(stock=3)
+    make_variant(stock=0)
+    make_variant(stock=0, allow_backorder=True)
+    make_variant(stock=0, track_stock=False)
+    page = guest.get("/", headers={"Accept-Language": "de"})
+    shown = text_of(page)
+    assert "29,00\xa0$" in page.text
+    assert "−50%" in shown
+    words = [each.get_text() for each in page.html.select(".card .stock .words")]
+    assert sorted(words) == ["40 in stock", "In stock", "On backorder", "Only 3 left", "Sold out"]
+    assert [card["data-name"] for card in page.html.select(".card.is-out")] == ["Product 3"]
+    assert page.html.select_one(".card.is-out button").has_attr("disabled")
+
+
+def test_a_hold_is_a_form_and_so_is_giving_it_back(
+    guest: TestApp, make_variant: MakeVariant, clock: StoppedClock
+) -> None:
+    make_variant(stock=5)
+    page = form_of(guest.get("/")).submit().follow()
+    assert "Only 4 left" in text_of(page)
+    [held] = page.html.select(".holds li")
+    assert "Product 1" in held.get_text()
+    assert int(held["data-milliseconds"]) == int(held["data-of"]) == 120_000
+    again = form_of(page).submit().follow()
+    assert len(again.html.select(".holds li")) == 2
+    back = form_of(page, "/hold/release").submit("hold_id").follow()
+    assert "Only 4 left" in text_of(back)
+    assert back.html.select_one(".holds").has_attr("hidden")
+    clock.tick(minutes=3)
+    assert guest.get(again.request.path_qs).html.select(".holds li") == []
+    guest.post("/hold/release", {"hold_id": held["data-hold"]}, status=303)  # over already, and no harm
+
+
+def test_who_comes_too_late_is_told_so(guest: TestApp, make_variant: MakeVariant) -> None:
+    make_variant(stock=1)
+    page = guest.get("/")
+    form_of(page).submit()
+    late = form_of(page).submit().follow()
+    assert "Product 1 has just been sold out" in late.html.select_one("[role=alert]").get_text()
+    assert "Sold out" in text_of(late)
+
+
+def test_forms_of_other_sites_and_of_nothing_hold_nothing(guest: TestApp, make_variant: MakeVariant) -> None:
+    variant_id = str(make_variant(stock=5))
+    theirs = guest.post("/hold", {"variant_id": variant_id}, {"Sec-Fetch-Site": "cross-site"}, status=403)
+    assert theirs.json["type"] == "/problems/forbidden"
+    guest.post("/hold", {"variant_id": str(uuid4())}, status=404)
+    guest.post("/hold", {"variant_id": "seven"}, status=404)
+    guest.post("/hold/release", {"hold_id": "seven"}, status=303)
+    guest.post("/hold/release", {"hold_id": str(uuid4())}, {"Sec-Fetch-Site": "cross-site"}, status=403)
+    assert "5 left" in text_of(guest.get("/"))
+
+
+def test_nothing_runs_that_is_not_its_own(guest: TestApp, make_variant: MakeVariant) -> None:
+    make_variant(stock=5)
+    page = guest.get("/")
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;" in policy
+    assert "connect-src 'self' ws://localhost:6001;" in policy
+    assert "unsafe" not in policy
+    assert page.html.select("[style], style, script:not([src]), [onclick], [onload]") == []
+    for element in page.html.select("link[href], script[src]"):
+        address = element.get("href") or element.get("src")
+        assert guest.get(address).content_type in ("text/css", "text/javascript", "image/svg+xml"), address
+
+
+def test_an_address_that_makes_no_sense_shows_what_it_can(guest: TestApp, make_variant: MakeVariant) -> None:
+    make_variant(stock=5)
+    page = guest.get(f"/?page=x&hold=7&hold={uuid4()}&refused=%00&category=")
+    assert "Product 1" in text_of(page)
+    assert "This shelf is empty" in text_of(guest.get("/?category=nothing"))
+    assert "This shelf is empty" in text_of(guest.get("/?page=99999999999999999999"))
+
+
+def test_a_shop_without_products_says_what_to_do(guest: TestApp) -> None:
+    shown = text_of(guest.get("/"))
+    assert "Nothing on the shelves yet" in shown
+    assert "commerce demo load" in shown
+
+
+@pytest.mark.commerce(settings={**SETTINGS, "realtime.page": "false"})
+def test_it_can_be_left_out(guest: TestApp) -> None:
+    assert guest.get("/", status=302).location.endswith("/api/v1/docs")

@@ -1,0 +1,3 @@
+"""The tables of the plugin `stripe`."""
+
+REQUIRES = {"core": "0023"}

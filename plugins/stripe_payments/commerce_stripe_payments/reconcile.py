@@ -1,0 +1,199 @@
+"""Comparing our books with Stripe's: every payment and every refund of some days, both ways.
+
+Stripe is read first, outside of any transaction. A difference is kept once, with when it was first and last seen; what
+is not seen any more is resolved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from commerce_core.jobs.kinds import JobContext, job
+from commerce_core.payments.models import Payment, Refund
+from commerce_stripe_payments.amounts import AmountDoesNotFit, from_stripe
+from commerce_stripe_payments.connection import Connection
+from commerce_stripe_payments.models import StripeAttempt, StripeDifference, StripeRefund
+from commerce_stripe_payments.payments.attempts import SITE
+from commerce_stripe_payments.payments.effects import CODE
+from commerce_stripe_payments.refunds import REFUND
+from commerce_stripe_payments.webhooks.plain import gone_as_none, plain
+from commerce_stripe_payments.webhooks.reading import intent_of_charge
+
+_log = structlog.get_logger("commerce.stripe")
+USUAL_DAYS = 3
+# What has just happened may not have been told yet.
+SETTLED_AFTER = timedelta(minutes=15)
+GONE = ("failed", "canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`reference` is what it is about, at Stripe or here."""
+
+    kind: str
+    reference: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a comparison has found, and how much it has looked at."""
+
+    payments: int
+    refunds: int
+    differences: tuple[Difference, ...]
+
+
+@job("stripe.reconcile", queue="low", timeout=3_600)
+def reconcile_daily(context: JobContext) -> None:
+    """Compare the last days with Stripe."""
+    connection: Connection = context.registry.stripe
+    report = compare(connection, since=context.now - timedelta(days=USUAL_DAYS), now=context.now)
+    keep(context.session, report, now=context.now)
+
+
+def compare(connection: Connection, *, since: datetime, now: datetime) -> Report:
+    """Every difference in what was made since then. Outside of any transaction; changes nothing."""
+    until = now - SETTLED_AFTER
+    created: Any = {"gte": int(since.timestamp()), "lt": int(until.timestamp())}
+    client = connection.client
+    site = str(connection.site)
+    intents = {
+        intent.id: plain(intent)
+        for intent in client.v1.payment_intents.list({"created": created, "limit": 100}).auto_paging_iter()
+    }
+    refunds = {
+        refund.id: plain(refund)
+        for refund in client.v1.refunds.list({"created": created, "limit": 100}).auto_paging_iter()
+    }
+    with Session(connection.engine) as session:
+        attempts = {
+            attempt.intent_id: attempt
+            for attempt in session.scalars(
+                select(StripeAttempt).where(
+                    StripeAttempt.intent_id.in_(intents)
+                    | (StripeAttempt.created_at.between(since, until) & StripeAttempt.intent_id.is_not(None))
+                )
+            )
+        }
+        payments = {
+            payment.provider_reference: payment
+            for payment in session.scalars(
+                select(Payment).where(Payment.provider == CODE, Payment.provider_reference.in_(attempts))
+            )
+        }
+        known = {row.id: row for row in session.scalars(select(StripeRefund).where(StripeRefund.id.in_(refunds)))}
+        ours = session.scalars(
+            select(Refund)
+            .join(Refund.payment)
+            .where(Payment.provider == CODE, Refund.created_at.between(since, until), Refund.amount > 0)
+        ).all()
+    found: list[Difference] = []
+    mine = {key: value for key, value in intents.items() if (value.get("metadata") or {}).get(SITE) == site}
+    for intent_id, intent in mine.items():
+        found += _of_intent(intent, attempts.get(intent_id), payments.get(intent_id))
+    for name, payment in payments.items():
+        if name is not None and name not in intents and payment.status in ("paid", "refunded"):
+            there = gone_as_none(partial(client.v1.payment_intents.retrieve, name))
+            found += _of_intent(there or {"id": name}, attempts.get(name), payment)
+    for refund in refunds.values():
+        if intent_of_charge(refund) in attempts or (refund.get("metadata") or {}).get(SITE) == site:
+            found += _of_refund(refund, known.get(refund["id"]))
+    found += _lost_refunds(ours, refunds)
+    return Report(len(mine), len(ours), tuple(found))
+
+
+def keep(session: Session, report: Report, *, now: datetime) -> int:
+    """Write the differences down; how many are new. What is not seen any more is resolved."""
+    new = 0
+    seen = []
+    for difference in report.differences:
+        key = (difference.kind, difference.reference)
+        seen.append(key)
+        row = session.scalar(
+            insert(StripeDifference)
+            .values(
+                kind=difference.kind,
+                reference=difference.reference,
+                detail=difference.detail,
+                first_seen_at=now,
+                last_seen_at=now,
+            )
+            .on_conflict_do_nothing()
+            .returning(StripeDifference.id)
+        )
+        if row is None:
+            session.execute(
+                update(StripeDifference)
+                .where(StripeDifference.kind == key[0], StripeDifference.reference == key[1])
+                .values(detail=difference.detail, last_seen_at=now, resolved_at=None)
+            )
+        else:
+            new += 1
+            _log.error(
+                "the books differ", kind=difference.kind, reference=difference.reference, detail=difference.detail
+            )
+    for kept in session.scalars(select(StripeDifference).where(StripeDifference.resolved_at.is_(None))):
+        if (kept.kind, kept.reference) not in seen and kept.last_seen_at < now:
+            kept.resolved_at = now
+    session.flush()
+    return new
+
+
+def _of_intent(intent: dict[str, Any], attempt: StripeAttempt | None, payment: Payment | None) -> list[Difference]:
+    reference = str(intent["id"])
+    is_paid_there = intent.get("status") == "succeeded"
+    is_paid_here = payment is not None and payment.status in ("paid", "refunded")
+    if attempt is None:
+        return [Difference("unknown-intent", reference, f"{intent.get('status')} at Stripe, and not known here")]
+    if is_paid_there and not is_paid_here:
+        return [Difference("paid-there-only", reference, "succeeded at Stripe, and not paid here")]
+    if is_paid_here and not is_paid_there:
+        return [Difference("paid-here-only", reference, f"paid here, and {intent.get('status') or 'gone'} at Stripe")]
+    if is_paid_there and payment is not None:
+        there = _money(intent.get("amount_received"), intent.get("currency"))
+        if there != (payment.amount, payment.currency):
+            return [Difference("amount", reference, f"{there} at Stripe, and {payment.amount} {payment.currency} here")]
+    return []
+
+
+def _of_refund(refund: dict[str, Any], row: StripeRefund | None) -> list[Difference]:
+    reference = str(refund["id"])
+    status = str(refund["status"])
+    if row is None:
+        if status in GONE:
+            return []
+        return [Difference("refunded-there-only", reference, f"{status} at Stripe, and not known here")]
+    there = _money(refund["amount"], refund["currency"])
+    if there != (row.amount, row.currency):
+        return [Difference("refund-amount", reference, f"{there} at Stripe, and {row.amount} {row.currency} here")]
+    if (status in GONE) is not (row.status in GONE) or (status == "succeeded") is not (row.status == "succeeded"):
+        return [Difference("refund-status", reference, f"{status} at Stripe, and {row.status} here")]
+    return []
+
+
+def _lost_refunds(ours: Sequence[Refund], refunds: dict[str, dict[str, Any]]) -> list[Difference]:
+    """What we believe to have given back, and Stripe knows nothing of."""
+    by_ours = {(refund.get("metadata") or {}).get(REFUND) for refund in refunds.values()}
+    return [
+        Difference("refunded-here-only", str(refund.id), f"{refund.amount} {refund.currency} given back here only")
+        for refund in ours
+        if refund.status == "succeeded" and refund.provider_reference not in refunds and str(refund.id) not in by_ours
+    ]
+
+
+def _money(amount: Any, currency: Any) -> tuple[int | None, str]:
+    code = str(currency).upper()
+    try:
+        return from_stripe(int(amount), code), code
+    except (AmountDoesNotFit, TypeError, ValueError):
+        return None, code

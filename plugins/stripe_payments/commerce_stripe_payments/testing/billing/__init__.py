@@ -1,0 +1,1 @@
+"""Subscriptions and their invoices, and what time does to them."""
