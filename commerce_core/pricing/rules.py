@@ -51,10 +51,14 @@ class PriceRule(Origin):
     the database, before the first stage; what it returns is `quote.prefetched` while the rule is asked. Rules with the
     same `prefetch` share what it returns: it is called once for all of them.
     Within a stage rules do not see each other; `order` decides who is heard where only one can be.
+
+    A rule that says nothing is in the trace as one that did not apply, unless it is `quiet`: one that stands for many,
+    each of which has its own code in what it says.
     """
 
     apply: Callable[[Quote], None]
     prefetch: Callable[[Session, Basket], Any] | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _ask(rule: PriceRule, quote: Quote, prefetched: Any) -> None:
         rule.apply(quote)
     except Exception as error:
         raise failed(rule, error) from error
-    if len(quote._proposals) + len(quote._notes) == said:
+    if not rule.quiet and len(quote._proposals) + len(quote._notes) == said:
         quote.reject(rule.code, "did-not-apply")
     quote._origin = quote.prefetched = None
 

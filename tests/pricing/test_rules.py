@@ -212,12 +212,12 @@ def test_why_a_rule_did_not_apply_is_in_the_trace() -> None:
         for line in quote.lines:
             quote.reject("BULK", "min-quantity", key=line.key, wanted=3, found=line.quantity, rate=Decimal("2.50"))
 
-    quote = calculate(
-        pricing(rule("bulk", Stage.LINE, bulk), rule("idle", Stage.LINE, lambda _: None)), basket(item(1, 5))
-    )
+    idle, quiet = (rule(code, Stage.LINE, lambda _: None, quiet=code == "quiet") for code in ("idle", "quiet"))
+    quote = calculate(pricing(rule("bulk", Stage.LINE, bulk), idle, quiet), basket(item(1, 5)))
     [entry] = entries(quote, "BULK")
     assert (entry["reason"], entry["details"]) == ("min-quantity", {"wanted": 3, "found": 1, "rate": "2.50"})
     assert entries(quote, "idle")[0]["reason"] == "did-not-apply"
+    assert entries(quote, "quiet") == []
 
 
 def broken(quote: Quote) -> None:
