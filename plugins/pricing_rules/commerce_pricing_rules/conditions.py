@@ -1,8 +1,8 @@
 """Conditions: what must be so for a rule to apply.
 
 Each kind says how it is written, when it holds, and what was compared. A condition holds, does not, or **cannot be
-told** (None): whatever is asked of the customer cannot be told of a guest. What cannot be told does not hold, and neither
-does its contrary, so that `not` never makes a guest a customer.
+told** (None): whatever is asked of the customer cannot be told of a guest. What cannot be told does not hold, and
+neither does its contrary, so that `not` never makes a guest a customer.
 """
 
 from __future__ import annotations
@@ -512,7 +512,8 @@ class OfChannel(Condition):
 class Bucket(Condition):
     """An A/B test: this share (per cent) of customers and guests' carts, always the same ones for one `experiment`.
 
-    `from` moves the share along: 50 per cent from 0, and 50 from 50, are the two halves. Who has no cart yet is in none.
+    `from` moves the share along: 50 per cent from 0, and 50 from 50, are the two halves. Who has no cart yet is in no
+    bucket.
     """
 
     type: Literal["ab_bucket"]
@@ -571,18 +572,20 @@ for _kind in (Several, All, AnyOf, Not):
 def check_size(condition: Condition) -> Condition:
     """Refuse what is too large to be meant. Raises PydanticCustomError."""
     if len(list(condition.within())) > MOST_CONDITIONS:
-        raise PydanticCustomError("too_many_conditions", "must not have more than {most} parts", {"most": MOST_CONDITIONS})
+        raise PydanticCustomError(
+            "too_many_conditions", "must not have more than {most} parts", {"most": MOST_CONDITIONS}
+        )
     return condition
 
 
-def coupons_used(condition: Condition | None, situation: Situation) -> list[str]:
-    """The codes of the basket that a condition goes by."""
-    if condition is None:
-        return []
+def coupons_used(condition: Condition | None, situation: Situation) -> dict[str, UUID]:
+    """The coupons of the basket that a condition goes by: their ids, by their codes."""
+    if condition is None or not situation.facts.coupons:
+        return {}
     found = [
         situation.coupon(part.wanted_code, part.campaign) for part in condition.within() if isinstance(part, Coupon)
     ]
-    return list(dict.fromkeys(each.code for each in found if each is not None and each.refusal is None))
+    return {each.code: each.id for each in found if each is not None and each.refusal is None}
 
 
 def _no_limit() -> PydanticCustomError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from commerce_core.api.schemas import INT32_MAX, Moment, Text
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from commerce_core.api.schemas import INT32_MAX, Moment, Text
 from commerce_pricing_rules.conditions import MOST_DEPTH, AnyCondition, check_size, has_value
 from commerce_pricing_rules.modifiers import AnyModifiers, RuleType
 from commerce_pricing_rules.situation import Line

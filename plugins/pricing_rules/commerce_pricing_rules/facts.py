@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from commerce_core.pricing.basket import Basket
 from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Session
 
+from commerce_core.pricing.basket import Basket
 from commerce_pricing_rules.ruleset import RuleSet
 from commerce_pricing_rules.situation import CouponFact, Facts, ListPrice, Usage
 
@@ -28,7 +28,7 @@ class Mark(NamedTuple):
 # Any change of the tree gives another sum, in whatever order the rows are read.
 _SUM_OF_TREE = "(SELECT coalesce(sum(hashtextextended(concat(id, parent_id), 0)), 0)::text FROM category)"
 _TOKEN = "(SELECT token FROM pricing_state)"
-_MARK = text(f"SELECT {_TOKEN} AS token, CASE WHEN :with_tree THEN {_SUM_OF_TREE} END AS tree")  # noqa: S608
+_MARK = text(f"SELECT {_TOKEN} AS token, CASE WHEN :with_tree THEN {_SUM_OF_TREE} END AS tree")
 _FACTS = text(f"""
     SELECT {_TOKEN} AS token, CASE WHEN :with_tree THEN {_SUM_OF_TREE} END AS tree,
         CASE WHEN :owner IS NOT NULL THEN
@@ -80,15 +80,11 @@ def read(session: Session, basket: Basket, ruleset: RuleSet) -> tuple[Mark, Fact
         },
     ).one()
     own = {UUID(subject): times for subject, times in (row.own or {}).items()}
-    usage = {
-        UUID(subject): Usage(uses, spent, own.get(UUID(subject), 0)) for subject, uses, spent in row.used or ()
-    }
+    usage = {UUID(subject): Usage(uses, spent, own.get(UUID(subject), 0)) for subject, uses, spent in row.used or ()}
     coupons = [_coupon(each, usage, basket) for each in row.coupons or ()]
     order = {code: number for number, code in enumerate(basket.coupons)}
     coupons.sort(key=lambda coupon: order[coupon.code])
-    return Mark(row.token, row.tree), Facts(
-        coupons=tuple(coupons), usage=usage, is_first_order=row.is_first_order
-    )
+    return Mark(row.token, row.tree), Facts(coupons=tuple(coupons), usage=usage, is_first_order=row.is_first_order)
 
 
 def read_mark(session: Session, ruleset: RuleSet | None) -> Mark:
@@ -102,7 +98,7 @@ def _coupon(columns: Sequence[Any], usage: Mapping[UUID, Usage], basket: Basket)
     id_, code, campaign, active, starts, ends, limit, limit_per_customer = columns
     used = usage.get(UUID(id_), Usage())
     now = basket.now.timestamp()
-    refusal = None
+    refusal: tuple[str, Any, Any] | None = None
     if not active:
         refusal = ("coupon-inactive", code, None)
     elif starts is not None and now < float(starts):

@@ -23,7 +23,7 @@ class Floors:
         self._most = settings.maximum_discount
 
     def of(self, line: Line) -> Floor:
-        """The higher of the two. A line that costs less than its floor anyway is not reduced at all, nor made dearer."""
+        """The higher of the two. A line that costs less than its floor anyway is not reduced, nor made dearer."""
         subtotal = line.subtotal
         most, parts = self._most.as_integer_ratio()
         floor = Floor(subtotal - subtotal * most // (100 * parts), "maximum-discount")

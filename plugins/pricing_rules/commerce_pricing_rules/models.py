@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from commerce_core.database import Base, Currency, Id, MinorUnits, one_of
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
+
+from commerce_core.database import Base, Currency, Id, MinorUnits, one_of
 
 
 class PricingState(Base):
@@ -104,9 +105,7 @@ class PricingUse(Base):
     __table_args__ = (
         one_of("kind", "rule", "coupon"),
         UniqueConstraint("order_id", "subject_id"),
-        Index(
-            "ix_pricing_use_of_customer", "subject_id", "user_id", postgresql_where=text("released_at IS NULL")
-        ),
+        Index("ix_pricing_use_of_customer", "subject_id", "user_id", postgresql_where=text("released_at IS NULL")),
         Index(
             "ix_pricing_use_to_collect",
             "subject_id",
@@ -154,9 +153,7 @@ class PricingListPrice(Base):
     )
 
     list_id: Mapped[UUID] = mapped_column(ForeignKey("pricing_list.id", ondelete="CASCADE"), primary_key=True)
-    variant_id: Mapped[UUID] = mapped_column(
-        ForeignKey("variant.id", ondelete="CASCADE"), primary_key=True, index=True
-    )
+    variant_id: Mapped[UUID] = mapped_column(ForeignKey("variant.id", ondelete="CASCADE"), primary_key=True, index=True)
     from_quantity: Mapped[int] = mapped_column(Integer, primary_key=True)
     amount: Mapped[MinorUnits]
 

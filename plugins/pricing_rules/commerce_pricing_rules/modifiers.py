@@ -14,10 +14,10 @@ from fractions import Fraction
 from math import lcm
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from commerce_core.pricing.rounding import divide, percent_of, spread_within
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from commerce_core.pricing.rounding import divide, percent_of, spread_within
 from commerce_pricing_rules.conditions import Why
 from commerce_pricing_rules.situation import Line
 from commerce_pricing_rules.values import Amounts, Definition, Keys, Percent, Units, tuple_of
@@ -181,7 +181,7 @@ class BuyXGetY(Modifiers):
     buy: Annotated[int, Field(ge=1, le=1_000)]
     get: Annotated[int, Field(ge=1, le=1_000)] = 1
     free: Literal["same", "cheapest"] = "same"
-    percent: Percent = Field(default=100, validate_default=True)  # type: ignore[assignment]
+    percent: Percent = Field(default=100, validate_default=True)
     most_sets: Units | None = None
 
     @property
@@ -238,7 +238,8 @@ class Part(Definition):
 class Bundle(Modifiers):
     """Several things together cost so much, as often as there is a whole set of them.
 
-    Of several lines that would do for a part, the dearest units are taken. A line does for the first part that takes it.
+    Of several lines that would do for a part, the dearest units are taken. A line does for the first part that would
+    have it.
     """
 
     level = "lines"

@@ -1,4 +1,4 @@
-"""The plan: which rules apply to which lines of a basket, in which order, how much each takes off, and why others do not.
+"""The plan: which rules apply to which lines of a basket, in which order, what each takes off, and why others do not.
 
 The rules are gone through once, by priority. A rule that is not `stackable` goes with no other on the same line, of
 whichever priority: what comes after it there is stopped, and it does not apply itself where another has. Rules that go
@@ -26,7 +26,7 @@ ALL_LEVELS: tuple[Level, ...] = ("line", "lines", "cart", "shipping")
 
 
 class Applied(NamedTuple):
-    """A rule takes something off a line, or (with `lines`, at the level of the cart or the delivery) off all of these."""
+    """A rule takes something off a line; or, at the level of the cart or the delivery, off all `lines` together."""
 
     rule: Rule
     line: Line | None
@@ -171,7 +171,9 @@ class _Planner:
         blocked: defaultdict[tuple[Rule, Why, Rule | None], list[Line]] = defaultdict(list)
         for number, contenders in rules_of.items():
             if len(contenders) > 1:
-                contenders = sorted(contenders, key=lambda pair: (-self._worth(pair[0], number, pair[1]), pair[0].place))
+                contenders = sorted(
+                    contenders, key=lambda pair: (-self._worth(pair[0], number, pair[1]), pair[0].place)
+                )
             for rule, lines in contenders:
                 self._off_line(rule, number, lines, blocked)
         self._tell(blocked)

@@ -1,8 +1,8 @@
 """The plugin's rules in the core's quote: one in each of the stages that they need, which stand for all of ours.
 
 They share one `Evaluation`, made before the quote begins: the rules as they are now, and what only the database knows.
-The plan is made when LINE begins, and CART and SHIPPING carry out their parts of it. Everything that was tried is in the
-trace under the rule's id, with its type, priority, and what was compared.
+The plan is made when LINE begins, and CART and SHIPPING carry out their parts of it. Everything that was tried is in
+the trace under the rule's id, with its type, priority, and what was compared.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from commerce_core.pricing.basket import Basket
 from commerce_core.pricing.quote import Quote, QuoteLine, Stage
 from commerce_core.pricing.rounding import spread_within
 from commerce_core.pricing.rules import PriceRule
-from sqlalchemy.orm import Session
-
 from commerce_pricing_rules.floors import Floors
 from commerce_pricing_rules.planning import Applied, Plan, Rejected, plan
 from commerce_pricing_rules.ruleset import RuleSet
@@ -58,7 +58,7 @@ def price_rules(prefetch: Callable[[Session, Basket], Evaluation]) -> Iterable[P
         (SHIPPING, Stage.SHIPPING, 50, apply_to_shipping, "Price rules"),
     ):
         yield PriceRule(
-            code=code, source=SOURCE, stage=stage, order=order, label=label, apply=apply, prefetch=prefetch
+            code=code, source=SOURCE, stage=stage, order=order, label=label, apply=apply, prefetch=prefetch, quiet=True
         )
 
 
@@ -96,7 +96,7 @@ def apply_to_lines(quote: Quote) -> None:
     """LINE: make the plan, and carry out what concerns lines."""
     evaluation: Evaluation = quote.prefetched
     made = evaluation.make_plan(quote)
-    steps = sorted((step for level in ("line", "lines") for step in made.steps[level]), key=_place)  # type: ignore[index]
+    steps = sorted((step for level in ("line", "lines") for step in made.steps[level]), key=_place)
     for step in steps:
         if isinstance(step, Rejected):
             tell(quote, step, evaluation)
@@ -112,10 +112,7 @@ def apply_to_cart(quote: Quote) -> None:
     assert evaluation.plan is not None
     before = [line.net for line in quote.lines]
     left = list(before)
-    room = [
-        max(0, net - evaluation.floors.of(line).amount)
-        for net, line in zip(before, evaluation.lines, strict=True)
-    ]
+    room = [max(0, net - evaluation.floors.of(line).amount) for net, line in zip(before, evaluation.lines, strict=True)]
     for step in evaluation.plan.steps["cart"]:
         if isinstance(step, Rejected):
             tell(quote, step, evaluation)
@@ -143,9 +140,7 @@ def apply_to_cart(quote: Quote) -> None:
         for number, share in enumerate(shares):
             left[number] -= share
             room[number] -= share
-        quote.discount_cart(
-            given, keys=keys, code=step.rule.code, label=step.rule.name, most=most or None, **details
-        )
+        quote.discount_cart(given, keys=keys, code=step.rule.code, label=step.rule.name, most=most or None, **details)
 
 
 def apply_to_shipping(quote: Quote) -> None:

@@ -11,14 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from uuid import UUID
 
 import structlog
-from commerce_core.pricing.basket import Basket
 from pydantic import ValidationError
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from commerce_core.pricing.basket import Basket
 from commerce_pricing_rules import facts
 from commerce_pricing_rules.definitions import RuleDefinition
 from commerce_pricing_rules.facts import Mark
@@ -131,5 +130,3 @@ def compiled(row: PricingRule) -> Rule:
     except ValidationError as error:
         _log.error("a price rule cannot be read", rule=str(row.id), name=row.name, error=str(error))
         raise ValueError(f"the price rule {row.id} ({row.name}) cannot be read") from error
-
-

@@ -56,7 +56,9 @@ class Rule:
         set_once(self, "level", modifiers.level)
         set_once(self, "modifiers", modifiers)
         set_once(self, "condition", definition.conditions)
-        set_once(self, "condition_of_basket", definition.conditions is None or not definition.conditions.depends_on_line())
+        set_once(
+            self, "condition_of_basket", definition.conditions is None or not definition.conditions.depends_on_line()
+        )
         set_once(self, "currencies", frozenset.intersection(*amounts) if amounts else None)
         set_once(
             self,
@@ -165,7 +167,7 @@ class RuleSet:
         by_id, item = self._by_id, line.item
         found: set[int] = set()
         for id_ in (item.product_id, item.variant_id, item.brand_id, *line.categories):
-            if id_ in by_id:
+            if id_ is not None and id_ in by_id:
                 found.update(by_id[id_])
         for name in item.attributes:
             for number in self._by_attribute.get(name, ()):
@@ -198,7 +200,7 @@ class RuleSet:
         return self._by_coupon("campaign")
 
     def next_change(self, now: datetime) -> datetime | None:
-        """When, after `now`, a rule or a price list may begin or cease to apply by itself. At or before that instant."""
+        """When, after `now`, a rule or a price list may begin or cease to apply by itself, at the earliest."""
         coming = [instant for instant in self._instants if instant > now][:1]
         coming += changes_by_clock(self._times_of_day, now, self.zone)[:1]
         return min(coming, default=None)

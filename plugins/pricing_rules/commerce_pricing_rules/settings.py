@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from commerce_core.plugin import Section
 from pydantic import AfterValidator, Field
+
+from commerce_core.plugin import Section
 
 
 def _is_a_zone(name: str) -> str:

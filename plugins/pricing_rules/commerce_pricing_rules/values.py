@@ -8,10 +8,11 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from commerce_core.api.schemas import INT32_MAX, Input, Text
-from commerce_core.money import is_currency
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from commerce_core.api.schemas import INT32_MAX, Input, Text
+from commerce_core.money import is_currency
 
 _PERCENT = re.compile(r"\d{1,3}(\.\d{1,4})?")
 _TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d")
@@ -93,9 +94,7 @@ Day = Annotated[
 CurrencyCode = Annotated[str, AfterValidator(_currency), Field(examples=["USD"])]
 Amount = Annotated[int, Field(ge=0, le=MOST_AMOUNT)]
 # By currency, in whole minor units.
-Amounts = Annotated[
-    dict[CurrencyCode, Amount], Field(min_length=1, max_length=50, examples=[{"USD": 500, "JPY": 700}])
-]
+Amounts = Annotated[dict[CurrencyCode, Amount], Field(min_length=1, max_length=50, examples=[{"USD": 500, "JPY": 700}])]
 Units = Annotated[int, Field(ge=1, le=INT32_MAX)]
 Name = Annotated[Text, Field(min_length=1, max_length=100)]
 Key = Annotated[UUID, Field(strict=False)]
@@ -104,12 +103,6 @@ Key = Annotated[UUID, Field(strict=False)]
 # JSON has lists, and what is frozen has tuples.
 tuple_of = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 
-Keys = Annotated[
-    tuple[Key, ...], tuple_of, AfterValidator(_sorted), Field(min_length=1, max_length=1_000)
-]
-Names = Annotated[
-    tuple[Name, ...], tuple_of, AfterValidator(_sorted), Field(min_length=1, max_length=200)
-]
-Currencies = Annotated[
-    tuple[CurrencyCode, ...], tuple_of, AfterValidator(_sorted), Field(min_length=1)
-]
+Keys = Annotated[tuple[Key, ...], tuple_of, AfterValidator(_sorted), Field(min_length=1, max_length=1_000)]
+Names = Annotated[tuple[Name, ...], tuple_of, AfterValidator(_sorted), Field(min_length=1, max_length=200)]
+Currencies = Annotated[tuple[CurrencyCode, ...], tuple_of, AfterValidator(_sorted), Field(min_length=1)]
