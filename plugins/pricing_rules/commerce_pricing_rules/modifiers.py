@@ -99,7 +99,7 @@ class FixedAmount(Modifiers):
 
     def off_line(self, priced: Priced, currency: str, units_in_scope: int) -> Cut | Why:
         amount = self.amounts[currency] * (priced.quantity if self.per == "unit" else 1)
-        return Cut(min(amount, priced.net), {"amount": self.amounts[currency], "per": self.per})
+        return Cut(min(amount, priced.net), {"off": self.amounts[currency], "per": self.per})
 
 
 class FixedPrice(Modifiers):
@@ -137,7 +137,7 @@ class Tier(Definition):
             return Cut(percent_of(priced.net, self.percent), {**details, "percent": self.percent})
         if self.amounts is not None:
             amount = self.amounts[currency]
-            return Cut(min(amount * priced.quantity, priced.net), {**details, "amount": amount})
+            return Cut(min(amount * priced.quantity, priced.net), {**details, "off": amount})
         assert self.prices is not None
         price = self.prices[currency]
         return to_price(priced.net, price * priced.quantity, {**details, "price": price})
