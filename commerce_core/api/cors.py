@@ -14,7 +14,8 @@ from pyramid.interfaces import IRoutesMapper
 from pyramid.response import Response
 
 REQUEST_HEADERS = (
-    "Accept-Language, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Cart-Token, X-Request-ID"
+    "Accept-Language, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Cart-Token,"
+    " X-Channel, X-Request-ID"
 )
 EXPOSED_HEADERS = (
     "ETag, Idempotent-Replayed, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "

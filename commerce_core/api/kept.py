@@ -7,6 +7,7 @@ this is called. Staff are always answered afresh, and what they are answered is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -25,9 +26,9 @@ def kept_answer(
 ) -> Response:
     """What `function` answers, from the cache if it is there."""
 
-    def build() -> tuple[bytes, Iterable[str]]:
+    def build() -> tuple[bytes, Iterable[str], datetime | None]:
         result = function(request, *arguments)
-        return render(result), tags_of(result, *arguments)
+        return render(result), tags_of(result, *arguments), request.right_until
 
     actor = request.actor
     if actor is not None and actor.role != "customer":
@@ -40,7 +41,7 @@ def kept_answer(
     headers["Vary"] = VARY
     headers["ETag"] = f'"{entry.etag}"'
     if actor is None:
-        headers["Cache-Control"] = _cache_control(request.settings.cache)
+        headers["Cache-Control"] = _cache_control(request.settings.cache, entry.seconds_left(request.now))
         tags = sorted(tag for tag in entry.tags if _LISTS not in entry.tags or not tag.startswith("product:"))
         headers["Cache-Tag"] = ",".join(tags)
         headers["Surrogate-Key"] = " ".join(tags)
@@ -56,13 +57,13 @@ def _key(request: Any, arguments: list[Any]) -> str:
     return f"{request.locale} {request.path} {orjson.dumps(query, option=orjson.OPT_SORT_KEYS).decode()}"
 
 
-def _cache_control(settings: CacheSettings) -> str:
-    if settings.max_age == 0:
+def _cache_control(settings: CacheSettings, seconds_left: float) -> str:
+    """What browsers and CDNs may do with an answer that is right for so many seconds more."""
+    if settings.max_age == 0 or seconds_left < 1:
         return "public, max-age=0, must-revalidate"
-    return (
-        f"public, max-age={settings.max_age}, s-maxage={settings.s_maxage},"
-        f" stale-while-revalidate={settings.stale_while_revalidate}"
-    )
+    max_age, s_maxage = (int(min(age, seconds_left)) for age in (settings.max_age, settings.s_maxage))
+    stale = int(min(settings.stale_while_revalidate, seconds_left - max(max_age, s_maxage)))
+    return f"public, max-age={max_age}, s-maxage={s_maxage}, stale-while-revalidate={stale}"
 
 
 def render(result: BaseModel | dict[str, Any]) -> bytes:

@@ -130,6 +130,7 @@ def _parameters(endpoint: Endpoint, path: str, schemas: Schemas) -> list[Json]:
     headers = {
         "IdempotencyKey": takes_idempotency_key(endpoint),
         "CartToken": endpoint.permission in GUEST - {Permission.PUBLIC} or takes_over_cart(endpoint, schemas),
+        "Channel": endpoint.permission in {Permission.CART, Permission.ORDER_CREATE},
         "AcceptLanguage": endpoint.returns is not None and schemas.mentions(endpoint.returns, "Money"),
         "IfNoneMatch": bool(endpoint.cached),
         "IfMatch": endpoint.needs_if_match,

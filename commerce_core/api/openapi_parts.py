@@ -34,6 +34,13 @@ PARAMETERS: Json = {
         "has `cart_merge`; elsewhere it is not looked at beside a bearer token.",
         "schema": {"type": "string", "minLength": 16, "maxLength": 256, "examples": ["guest-3f9a1c5e7b2d4860"]},
     },
+    "Channel": {
+        "name": "X-Channel",
+        "in": "header",
+        "description": "Where the customer comes from, such as `app` or `fair-2026`: prices may go by it. 1 to 50 "
+        "letters, digits and . _ - are taken where something is priced.",
+        "schema": {"type": "string", "examples": ["app"]},
+    },
     "AcceptLanguage": {
         "name": "Accept-Language",
         "in": "header",

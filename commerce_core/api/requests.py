@@ -155,5 +155,7 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(upload, "upload", reify=True)
     config.add_settings({"retry.activate_hook": take_body})
     config.add_request_method(_locale, "locale", reify=True)
+    # From when on what is being answered will be wrong, as far as that is known: it is kept no longer.
+    config.add_request_method(lambda request: None, "right_until", reify=True)
     config.add_request_method(lambda request: request.registry.settings_object, "settings", reify=True)
     config.add_tween("commerce_core.api.requests.request_tween_factory", over="pyramid_tm.tm_tween_factory")

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 import orjson
@@ -17,16 +18,21 @@ EVERYTHING = "*"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A finished answer. `cost` is how many seconds it took to build."""
+    """A finished answer. `cost`: the seconds it took to build. From `ends_at` on, if known, it is wrong."""
 
     body: bytes
     etag: str
     tags: frozenset[str]
     cost: float
+    ends_at: datetime | None = None
 
     @classmethod
-    def of(cls, body: bytes, tags: Iterable[str], cost: float) -> Self:
-        return cls(body, hashlib.blake2b(body, digest_size=16).hexdigest(), frozenset(tags), cost)
+    def of(cls, body: bytes, tags: Iterable[str], cost: float, ends_at: datetime | None = None) -> Self:
+        return cls(body, hashlib.blake2b(body, digest_size=16).hexdigest(), frozenset(tags), cost, ends_at)
+
+    def seconds_left(self, now: datetime) -> float:
+        """For how long it is right; infinity if nobody knows that it will not be."""
+        return math.inf if self.ends_at is None else (self.ends_at - now).total_seconds()
 
     @property
     def size(self) -> int:
@@ -47,11 +53,11 @@ class Entry:
 
     def pack(self) -> bytes:
         """As Redis keeps it: never a pickle, which would run whatever it is told to."""
-        return orjson.dumps([self.etag, sorted(self.tags), self.cost]) + b"\n" + self.body
+        return orjson.dumps([self.etag, sorted(self.tags), self.cost, self.ends_at]) + b"\n" + self.body
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """Raises ValueError for what is no entry."""
         head, _, body = packed.partition(b"\n")
-        etag, tags, cost = orjson.loads(head)
-        return cls(body, etag, frozenset(tags), cost)
+        etag, tags, cost, ends_at = orjson.loads(head)
+        return cls(body, etag, frozenset(tags), cost, ends_at and datetime.fromisoformat(ends_at))

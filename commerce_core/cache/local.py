@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from commerce_core.cache.entry import EVERYTHING, Entry
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An entry with its times, on the shop's monotonic clock."""
+    """An entry with its times, on the shop's monotonic clock. From `ends` on it is wrong, and before that only old."""
 
     entry: Entry
     since: float
     until: float
+    ends: float = math.inf
 
 
 class LocalTier:

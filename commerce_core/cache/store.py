@@ -1,6 +1,6 @@
 """The cache: finished answers in this process, then in Redis where there is one, then built.
 
-    entry = registry.cache.get_or_build(key, build)      # build() -> (body, tags)
+    entry = registry.cache.get_or_build(key, build)      # build() -> (body, tags, ends_at)
 
 What it promises, and docs/caching.md explains: of those who ask for the same thing in a process one builds, and with
 Redis one in all processes; nobody is given what was built from before a drop that came before they asked; a value that
@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from commerce_core.cache.entry import Entry
@@ -23,7 +24,8 @@ from commerce_core.cache.shared import LOCK_MS, RedisAway, SharedTier, Ticket
 from commerce_core.clock import Clock
 from commerce_core.settings import CacheSettings
 
-Build = Callable[[], tuple[bytes, Iterable[str]]]
+# The body, its tags, and from when (UTC) on it will be wrong, if that is known.
+Build = Callable[[], tuple[bytes, Iterable[str], datetime | None]]
 # While nothing is heard of other processes, what is older than this is not served.
 UNHEARD_SECONDS = 0.5
 # How long those who wait for another's build have patience, before they build for themselves.
@@ -139,7 +141,8 @@ class Cache:
             return None
         now = self._clock.monotonic()
         is_current = self.news is not None and self.news.is_current
-        if now >= kept.until + self._settings.stale_seconds or (not is_current and now >= kept.since + UNHEARD_SECONDS):
+        last = min(kept.until + self._settings.stale_seconds, kept.ends)
+        if now >= last or (not is_current and now >= kept.since + UNHEARD_SECONDS):
             self._local.remove(key)
             return None
         return kept
@@ -150,14 +153,15 @@ class Cache:
         try:
             if self.news is not None:
                 self.news.start()
-            since = self._clock.monotonic()
+            since, now = self._clock.monotonic(), self._clock.now()
             entry, seconds = self._load(key, build)
         finally:
             with self._lock:
                 del self._flights[key]
                 if entry is not None and not flight.was_overtaken(entry):
+                    ends = since + entry.seconds_left(now)
                     until = since + seconds * random.uniform(1 - _JITTER, 1)
-                    self._local.put(key, Kept(entry, since, until))
+                    self._local.put(key, Kept(entry, since, min(until, ends), ends))
             flight.entry = entry
             flight.landed.set()
         return entry
@@ -209,6 +213,8 @@ class Cache:
         news = self.news
         if entry is not None and news is not None and (not news.is_current or news.is_untold(entry.tags)):
             entry = None
+        if entry is not None and entry.seconds_left(self._clock.now()) <= 0:
+            entry = None
         return ticket, entry, left_ms / 1000 - self._settings.stale_seconds
 
     def _share(self, shared: SharedTier, key: str, entry: Entry, ticket: Ticket) -> None:
@@ -229,11 +235,11 @@ class Cache:
         self._count("builds")
         started = time.perf_counter()
         try:
-            body, tags = build()
+            body, tags, ends_at = build()
         except BaseException:
             self._count("build_failures")
             raise
-        return Entry.of(body, tags, time.perf_counter() - started)
+        return Entry.of(body, tags, time.perf_counter() - started, ends_at)
 
     def _count(self, name: str) -> None:
         with self._lock:

@@ -34,9 +34,10 @@ def price_cart(
     buyer: Buyer,
     now: datetime,
     destination: Destination | None = None,
+    explain: bool = False,
 ) -> PricedCart:
     """Price what of the cart can be bought. Reads, and locks nothing."""
-    basket, offers = basket_of(session, cart, buyer=buyer, now=now, destination=destination)
+    basket, offers = basket_of(session, cart, buyer=buyer, now=now, destination=destination, explain=explain)
     priced = {item.key for item in basket.items} if basket is not None else set()
     return PricedCart(
         quote=None if basket is None else quote_basket(session, pricing, basket),
@@ -46,7 +47,13 @@ def price_cart(
 
 
 def basket_of(
-    session: Session, cart: Cart, *, buyer: Buyer, now: datetime, destination: Destination | None = None
+    session: Session,
+    cart: Cart,
+    *,
+    buyer: Buyer,
+    now: datetime,
+    destination: Destination | None = None,
+    explain: bool = False,
 ) -> tuple[Basket | None, list[Offer]]:
     """What of the cart can be bought, and what the catalogue says of it; None when nothing can. One statement."""
     offers = items_of(session, [(line.id, line.variant_id, line.quantity) for line in cart.lines])
@@ -60,5 +67,6 @@ def basket_of(
         buyer=buyer,
         destination=destination,
         coupons=tuple(cart.coupons),
+        explain=explain,
     )
     return basket, offers

@@ -48,6 +48,7 @@ class QuoteQuery(Query):
     )
     region: ShortText | None = Field(default=None, description="Only with a country.")
     postal_code: Annotated[Text, Field(max_length=20)] | None = Field(default=None, description="Only with a country.")
+    explain: bool = Field(default=False, description="Have rules say all they can of why they do not apply.")
 
     @model_validator(mode="after")
     def _is_within_a_country(self) -> Self:

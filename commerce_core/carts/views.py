@@ -148,6 +148,7 @@ def quote_cart(request: Any, query: QuoteQuery) -> QuoteOut:
         buyer=request.buyer,
         now=request.now,
         destination=query.destination,
+        explain=query.explain,
     )
     if priced.quote is None:
         raise service.EmptyCart()

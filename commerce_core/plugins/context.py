@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from commerce_core.events import savepoint
+from commerce_core.money import DEFAULT_LOCALE
 from commerce_core.settings import CoreSettings
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Context:
     """What a runtime hook has to work with. Lives as long as the call."""
 
-    __slots__ = ("_host", "_now", "_session", "currency", "request")
+    __slots__ = ("_host", "_locale", "_now", "_session", "currency", "request", "right_until")
 
     def __init__(
         self,
@@ -30,14 +31,18 @@ class Context:
         request: Any = None,
         currency: str | None = None,
         now: datetime | None = None,
+        locale: str | None = None,
     ) -> None:
         self._host = host
         self._session = session
         self._now = now
+        self._locale = locale
         self.request = request
         """The request; None in workers and commands."""
         self.currency = currency
         """Of the cart or order in question, ISO 4217; None where there is none."""
+        self.right_until: datetime | None = None
+        """See `keep_until`."""
 
     @classmethod
     def of(cls, host: PluginHost, session: Session, *, currency: str | None = None) -> Context:
@@ -59,6 +64,22 @@ class Context:
             self._now = self._host.clock.now() if self.request is None else self.request.now
         assert self._now is not None
         return self._now
+
+    @property
+    def locale(self) -> str:
+        """The language in which to write what people read: `Money.of(amount, currency, ctx.locale)`."""
+        if self._locale is None:
+            self._locale = DEFAULT_LOCALE if self.request is None else self.request.locale
+        assert self._locale is not None
+        return self._locale
+
+    def keep_until(self, moment: datetime) -> None:
+        """What is being loaded is wrong from then (UTC) on: the answer is kept no longer, here, by browsers or by CDNs.
+
+        Of several the first counts. Only fields of what is answered out of the cache need it.
+        """
+        if self.right_until is None or moment < self.right_until:
+            self.right_until = moment
 
     @property
     def actor(self) -> Any:

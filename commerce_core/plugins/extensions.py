@@ -42,7 +42,10 @@ class Extensions:
         """Put the values into what is about to be answered: models or dicts with an `id`. Raises PluginFailed."""
         fields = self.fields[resource]
         if fields and shown:
-            self._extend(_context(request, resource), fields, shown)
+            ctx = _context(request, resource)
+            self._extend(ctx, fields, shown)
+            if ctx.right_until is not None:
+                request.right_until = min(filter(None, (ctx.right_until, request.right_until)))
 
     def _extend(self, ctx: Context, fields: Iterable[OwnedField], shown: Sequence[Any]) -> None:
         ids = [_id_of(thing) for thing in shown]
@@ -89,7 +92,7 @@ def add_extension_field(config: Configurator, plugin: str, field: ExtensionField
 def _context(request: Any, resource: str) -> Context:
     host = request.registry.plugins
     if resource in _CACHED:
-        return Context(host, session=request.db, now=request.now)
+        return Context(host, session=request.db, now=request.now, locale=request.locale)
     return Context(host, session=request.db, request=request)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
+from commerce_core.api.problems import InvalidInput
 from commerce_core.pricing.basket import Buyer
 from commerce_core.pricing.core_rules import core_rules
 from commerce_core.pricing.rules import PriceRule, Pricing
+
+_CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,50}")
 
 
 def add_price_rule(config: Configurator, rule: PriceRule) -> None:
@@ -25,11 +29,14 @@ def add_price_rule(config: Configurator, rule: PriceRule) -> None:
 
 
 def _buyer(request: Any) -> Buyer:
-    """Who asks for a price."""
+    """Who asks for a price. Raises InvalidInput."""
     actor = request.actor
+    channel = request.environ.get("HTTP_X_CHANNEL")
+    if channel is not None and not _CHANNEL.fullmatch(channel):
+        raise InvalidInput.field("X-Channel", "invalid_channel", "must be 1 to 50 letters, digits and . _ -")
     if actor is None:
-        return Buyer(owner=request.owner)
-    return Buyer(owner=request.owner, user_id=actor.user_id, tier=actor.tier, email=actor.email)
+        return Buyer(owner=request.owner, channel=channel)
+    return Buyer(owner=request.owner, user_id=actor.user_id, tier=actor.tier, email=actor.email, channel=channel)
 
 
 def includeme(config: Configurator) -> None:

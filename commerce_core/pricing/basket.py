@@ -13,7 +13,8 @@ from uuid import UUID
 class Item:
     """So many units of a variant. `key` names the item within its basket (a cart line's id, say).
 
-    `unit_amount` is the catalogue's price, in minor units of the basket's currency.
+    In minor units of the basket's currency: `unit_amount` is the catalogue's price, and `cost_amount` what a unit costs
+    the shop, None if nobody has said.
     """
 
     key: UUID
@@ -28,6 +29,7 @@ class Item:
     attributes: Mapping[str, Any]
     weight_grams: int | None
     tax_class: str
+    cost_amount: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +43,24 @@ class Destination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buyer:
-    """Who asks for the price. All None for a guest of whom nothing is known."""
+    """Who asks for the price. All None for a guest of whom nothing is known.
+
+    `channel` is where they say they come from (`X-Channel`): an app, a fair, a partner. It proves nothing.
+    """
 
     owner: str | None = None
     user_id: UUID | None = None
     tier: str | None = None
     email: str | None = None
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basket:
-    """Everything that a price may depend on. `now` is in UTC."""
+    """Everything that a price may depend on. `now` is in UTC.
+
+    With `explain`, somebody wants to know all there is to know: rules put into the trace what else would be too much.
+    """
 
     currency: str
     items: tuple[Item, ...]
@@ -59,3 +68,4 @@ class Basket:
     buyer: Buyer = field(default_factory=Buyer)
     destination: Destination | None = None
     coupons: tuple[str, ...] = ()
+    explain: bool = False

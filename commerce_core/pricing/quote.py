@@ -120,11 +120,12 @@ class Proposal(NamedTuple):
     keys: Collection[UUID] | None
     exclusive_group: str | None
     details: Mapping[str, Any]
+    most: Mapping[UUID, int] | None = None
 
     @property
-    def place(self) -> tuple[int, str, str, int]:
+    def place(self) -> tuple[int, str, int]:
         """Its place among the others, whichever order the rules were registered in."""
-        return (self.origin.order, self.code, self.origin.code, self.position)
+        return (self.origin.order, self.origin.code, self.position)
 
 
 @dataclass(slots=True)
@@ -166,7 +167,7 @@ class Quote:
     _taxes: list[int] = field(default_factory=list)
     _origin: Origin | None = None
     _proposals: list[Proposal] = field(default_factory=list)
-    _notes: list[tuple[tuple[int, str, str, int], dict[str, Any]]] = field(default_factory=list)
+    _notes: list[tuple[tuple[int, str, int], dict[str, Any]]] = field(default_factory=list)
     _position: int = 0
 
     @property
@@ -222,10 +223,14 @@ class Quote:
         code: str | None = None,
         label: str | None = None,
         exclusive_group: str | None = None,
+        most: Mapping[UUID, int] | None = None,
         **details: Any,
     ) -> None:
-        """CART: so much off the whole, or off the items with these keys; spread over their lines by what they cost."""
-        self._propose("discount", amount, code, label, exclusive_group, details, keys=keys)
+        """CART: so much off the whole, or off the items with these keys; spread over their lines by what they cost.
+
+        No line gets more of it than `most` says, if it says something of it; what does not fit goes to the others.
+        """
+        self._propose("discount", amount, code, label, exclusive_group, details, keys=keys, most=most)
 
     def add_shipping(
         self,
@@ -315,6 +320,7 @@ class Quote:
         *,
         key: UUID | None = None,
         keys: Collection[UUID] | None = None,
+        most: Mapping[UUID, int] | None = None,
     ) -> None:
         origin = self._now_asked()
         if origin.stage not in _STAGES_OF[action]:
@@ -343,6 +349,7 @@ class Quote:
                 keys,
                 exclusive_group,
                 plain(details) if details else details,
+                most,
             )
         )
         self._position += 1
@@ -360,7 +367,7 @@ class Quote:
         whole.update(entry)
         if details:
             whole["details"] = details
-        self._notes.append(((origin.order, code, origin.code, position), whole))
+        self._notes.append(((origin.order, origin.code, position), whole))
 
 
 def plain(value: Any) -> Any:

@@ -48,12 +48,17 @@ class PriceRule(Origin):
 
     `apply(quote)` makes proposals to the quote, or says with `quote.reject(...)` why not. It is pure: no database, no
     clock (`quote.basket.now`), no network, nothing remembered. `prefetch(session, basket)` is its one chance to read
-    the database, before the first stage; what it returns is `quote.prefetched` while the rule is asked.
+    the database, before the first stage; what it returns is `quote.prefetched` while the rule is asked. Rules with the
+    same `prefetch` share what it returns: it is called once for all of them.
     Within a stage rules do not see each other; `order` decides who is heard where only one can be.
+
+    A rule that says nothing is in the trace as one that did not apply, unless it is `quiet`: one that stands for many,
+    each of which has its own code in what it says.
     """
 
     apply: Callable[[Quote], None]
     prefetch: Callable[[Session, Basket], Any] | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

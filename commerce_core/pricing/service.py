@@ -78,6 +78,7 @@ _OFFERS = select(
     Variant.name.label("variant_name"),
     Variant.currency,
     Variant.price_amount,
+    Variant.cost_amount,
     Product.attributes.label("product_attributes"),
     Variant.attributes,
     Variant.weight_grams,
@@ -116,6 +117,7 @@ def _offer(row: Any, key: UUID, quantity: int) -> Offer:
         attributes=row.product_attributes | row.attributes,
         weight_grams=row.weight_grams,
         tax_class=row.tax_class,
+        cost_amount=row.cost_amount,
     )
     return Offer(item, row.currency, row.variant_name, bool(row.for_sale))
 
@@ -145,11 +147,14 @@ def browse(
 
 
 def _prefetch(session: Session, rules: Iterable[PriceRule], basket: Basket) -> dict[str, Any]:
-    prefetched = {}
+    prefetched: dict[str, Any] = {}
+    done: dict[Any, Any] = {}
     for rule in rules:
         if rule.prefetch is not None:
             try:
-                prefetched[rule.code] = rule.prefetch(session, basket)
+                if rule.prefetch not in done:
+                    done[rule.prefetch] = rule.prefetch(session, basket)
+                prefetched[rule.code] = done[rule.prefetch]
             except Exception as error:
                 # That the database is away, or wants the transaction tried again, is no fault of the rule.
                 if isinstance(error, DBAPIError) and is_unavailable(error):

@@ -65,7 +65,7 @@ def _ask(rule: PriceRule, quote: Quote, prefetched: Any) -> None:
         rule.apply(quote)
     except Exception as error:
         raise failed(rule, error) from error
-    if len(quote._proposals) + len(quote._notes) == said:
+    if not rule.quiet and len(quote._proposals) + len(quote._notes) == said:
         quote.reject(rule.code, "did-not-apply")
     quote._origin = quote.prefetched = None
 
@@ -133,6 +133,9 @@ def _settle_cart(quote: Quote) -> None:
     for proposal in _standing(quote, lambda p: min(p.amount, sum(weights(p)))):
         share_of = weights(proposal)
         free = [space if weight else 0 for space, weight in zip(room, share_of, strict=True)]
+        if proposal.most is not None:
+            most = proposal.most
+            free = [min(space, most.get(line.item.key, space)) for space, line in zip(free, quote.lines, strict=True)]
         taken, lines = 0, []
         for number, share in enumerate(spread_within(proposal.amount, share_of, free)):
             if share:

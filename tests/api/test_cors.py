@@ -46,6 +46,7 @@ def test_a_preflight_is_told_what_the_address_takes(preflight: Callable[..., Res
         "If-Match",
         "If-None-Match",
         "X-Cart-Token",
+        "X-Channel",
         "X-Request-ID",
     }
     assert answer.headers["Access-Control-Max-Age"] == "7200"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -49,19 +50,20 @@ class Source:
     def __init__(self, body: bytes = b"first", tags: Iterable[str] = ("product:1",)) -> None:
         self.body = body
         self.tags = tags
+        self.ends_at: datetime | None = None
         self.builds = 0
         self.started = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
         self._lock = threading.Lock()
 
-    def __call__(self) -> tuple[bytes, Iterable[str]]:
+    def __call__(self) -> tuple[bytes, Iterable[str], datetime | None]:
         with self._lock:
             self.builds += 1
         body = self.body
         self.started.set()
         assert self.gate.wait(PATIENCE_SECONDS)
-        return body, self.tags
+        return body, self.tags, self.ends_at
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> float:
@@ -112,4 +114,4 @@ def processes(request: pytest.FixtureRequest, database_url: str, engine: Engine)
 
 
 def build_of(body: bytes, *tags: str) -> Build:
-    return lambda: (body, tags)
+    return lambda: (body, tags, None)

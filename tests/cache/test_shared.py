@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis
@@ -13,7 +14,7 @@ from commerce_core.testing import StoppedClock
 from commerce_core.testing.redis import RedisServer
 from tests.cache.conftest import PATIENCE_SECONDS, Source, build_of, local_cache
 
-ENTRY = Entry.of(b"body \n with lines", ["product:1", "lists"], 0.01)
+ENTRY = Entry.of(b"body \n with lines", ["product:1", "lists"], 0.01, datetime(2026, 3, 29, 1, tzinfo=UTC))
 
 
 def put(tier: SharedTier, entry: Entry = ENTRY) -> bool:
@@ -121,3 +122,12 @@ def test_a_redis_that_does_not_answer_costs_one_time_out(
     finally:
         redis_server.resume()
     assert cache.statistics()["builds"] == 10
+
+
+def test_what_is_wrong_by_now_is_not_taken_from_redis(clock: StoppedClock, shared: SharedTier) -> None:
+    source = Source(b"sale")
+    source.ends_at = clock.now() + timedelta(seconds=3)
+    local_cache(clock, shared).get_or_build("key", source)
+    assert local_cache(clock, shared).get_or_build("key", build_of(b"not asked")).body == b"sale"
+    clock.tick(seconds=3)
+    assert local_cache(clock, shared).get_or_build("key", build_of(b"over")).body == b"over"

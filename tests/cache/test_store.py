@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -122,6 +123,21 @@ def test_those_who_wait_for_a_build_that_fails_build_for_themselves(clock: Stopp
         gate.set()
 
     assert concurrently([lead, follow, let_go])[1] == b"there"  # type: ignore[list-item]
+
+
+def test_what_is_wrong_from_a_certain_time_on_is_not_served_then(clock: StoppedClock) -> None:
+    cache = local_cache(clock, local_seconds=10, stale_seconds=5)
+    source = Source(b"sale")
+    source.ends_at = clock.now() + timedelta(seconds=3)
+    cache.get_or_build("key", source)
+    clock.tick(seconds=2.9)
+    assert cache.get_or_build("key", source).body == b"sale"
+    source.body, source.ends_at = b"over", None
+    clock.tick(seconds=0.1)
+    assert cache.get_or_build("key", source).body == b"over"
+    clock.tick(seconds=8)
+    assert cache.get_or_build("key", source).body == b"over"
+    assert source.builds == 2
 
 
 def test_when_it_has_lapsed_one_builds_and_the_others_get_what_there_was(clock: StoppedClock) -> None:

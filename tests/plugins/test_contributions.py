@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -131,6 +132,25 @@ def test_fields_are_in_all_resources_and_what_is_left_out_is_null(
     order = place_order()
     shown = staff.get(f"{API}/admin/orders/{order['id']}").json
     assert shown["extensions"] == order["extensions"] == {"loyalty": {"points": 199}}
+
+
+@loyalty
+def test_a_field_says_from_when_on_it_is_wrong(
+    client: TestApp, variant_id: str, product_of: Callable[[UUID], UUID], clock: StoppedClock
+) -> None:
+    from sample_loyalty.hooks import offer_ends_at
+
+    path = f"{API}/products/{product_of(UUID(variant_id))}"
+    offer_ends_at += [clock.now() + timedelta(seconds=90), clock.now() + timedelta(seconds=9)]
+    try:
+        first = client.get(path)
+        assert first.headers["Cache-Control"] == "public, max-age=9, s-maxage=9, stale-while-revalidate=0"
+        clock.tick(seconds=8.5)
+        assert client.get(path).headers["Cache-Control"] == "public, max-age=0, must-revalidate"
+    finally:
+        offer_ends_at.clear()
+    clock.tick(seconds=0.5)
+    assert client.get(path).headers["Cache-Control"].startswith("public, max-age=30")
 
 
 @loyalty

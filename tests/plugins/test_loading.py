@@ -64,7 +64,7 @@ def test_every_kind_of_mistake_in_one_run_gives_a_message_for_each(install: Inst
     install("argument", HOOK.replace("stage", "stages"))
     settings = "class Settings(Section):\n    points: int = 1\n"
     install("unset", settings, declares="settings='made_unset.hooks:Settings'")
-    install("needy", declares="requires=('pricing',)")
+    install("needy", declares="requires=('rewards',)")
     install(
         "tables",
         declares="models='made_tables.models'",
@@ -102,8 +102,8 @@ def test_every_kind_of_mistake_in_one_run_gives_a_message_for_each(install: Inst
         "  - argument: made_argument/hooks.py:3: commerce_validate_cart takes an argument 'stages', which"
         " commerce_validate_cart has not; did you mean stage?",
         f"  - unset: {path}:6: unset.point: unknown setting, did you mean unset.points?",
-        "  - needy: made_needy/__init__.py:4: needs the plugin pricing: list it above needy in commerce.plugins, once"
-        " it is installed (pricing is not)",
+        "  - needy: made_needy/__init__.py:4: needs the plugin rewards: list it above needy in commerce.plugins, once"
+        " it is installed (rewards is not)",
         "  - tables: made_tables/models.py:6: the table gifts should be called tables_gifts: a plugin's tables begin"
         " with its name",
         "  - second: made_second/hooks.py:5: configures what is configured already, as first does:"

@@ -206,18 +206,21 @@ def test_a_rule_reads_the_database_once_per_quote(
     seen: list[Any] = []
 
     def prefetch(session: Session, basket: Basket) -> int:
+        read.append(basket)
         return session.scalar(select(Hold.quantity)) or 0
 
-    counting = PriceRule(
-        code="counting",
-        source="test",
-        stage=Stage.LINE,
-        apply=lambda quote: seen.append(quote.prefetched),
-        prefetch=prefetch,
-    )
-    application.registry.pricing = application.registry.pricing.with_rule(counting)
+    read: list[Basket] = []
+    for stage in (Stage.LINE, Stage.CART):
+        counting = PriceRule(
+            code=f"counting-{stage.name}",
+            source="test",
+            stage=stage,
+            apply=lambda quote: seen.append(quote.prefetched),
+            prefetch=prefetch,
+        )
+        application.registry.pricing = application.registry.pricing.with_rule(counting)
     client.post_json("/api/v1/orders", {"hold_id": hold(client, make_variant(), 4)}, status=201)
-    assert seen == [4]
+    assert (seen, len(read)) == ([4, 4], 1)
 
 
 def test_a_page_is_priced_item_by_item_and_without_what_a_cart_has(
@@ -251,6 +254,26 @@ def test_rules_are_sorted_and_registered_under_one_code_each(application: Any) -
     for code, stage, order in (("d", Stage.TAX, 1), ("c", Stage.LINE, 2), ("b", Stage.LINE, 1), ("a", Stage.LINE, 2)):
         made = made.with_rule(rule(code, stage, lambda _: None, order))
     assert [known.code for known in made.rules] == ["b", "c", "a", "d"]
+
+
+def test_rules_are_told_the_channel_and_who_wants_to_know_more(
+    application: Any, client: TestApp, make_variant: MakeVariant
+) -> None:
+    def told(quote: Quote) -> None:
+        quote.reject("told", "so", channel=quote.basket.buyer.channel, explain=quote.basket.explain)
+
+    application.registry.pricing = application.registry.pricing.with_rule(rule("told", Stage.LINE, told))
+    cart = client.post_json("/api/v1/cart/lines", {"variant_id": str(make_variant()), "quantity": 1}).json
+    guest = {"X-Cart-Token": cart["token"]}
+
+    def details(query: str, **headers: str) -> Any:
+        trace = client.get(f"/api/v1/cart/quote{query}", headers={**guest, **headers}).json["trace"]
+        return next(entry["details"] for entry in trace if entry["code"] == "told")
+
+    assert details("") == {"channel": None, "explain": False}
+    assert details("?explain=1", **{"X-Channel": "app-2.1"}) == {"channel": "app-2.1", "explain": True}
+    refused = client.get("/api/v1/cart/quote", headers={**guest, "X-Channel": "two words"}, status=422)
+    assert_problem(refused, 422, "invalid-input")
 
 
 def test_a_rule_knows_the_user_but_believes_no_guest(

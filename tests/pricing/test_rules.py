@@ -212,12 +212,12 @@ def test_why_a_rule_did_not_apply_is_in_the_trace() -> None:
         for line in quote.lines:
             quote.reject("BULK", "min-quantity", key=line.key, wanted=3, found=line.quantity, rate=Decimal("2.50"))
 
-    quote = calculate(
-        pricing(rule("bulk", Stage.LINE, bulk), rule("idle", Stage.LINE, lambda _: None)), basket(item(1, 5))
-    )
+    idle, quiet = (rule(code, Stage.LINE, lambda _: None, quiet=code == "quiet") for code in ("idle", "quiet"))
+    quote = calculate(pricing(rule("bulk", Stage.LINE, bulk), idle, quiet), basket(item(1, 5)))
     [entry] = entries(quote, "BULK")
     assert (entry["reason"], entry["details"]) == ("min-quantity", {"wanted": 3, "found": 1, "rate": "2.50"})
     assert entries(quote, "idle")[0]["reason"] == "did-not-apply"
+    assert entries(quote, "quiet") == []
 
 
 def broken(quote: Quote) -> None:
@@ -279,6 +279,25 @@ def test_amounts_beyond_what_can_be_kept_are_refused() -> None:
 def test_a_code_is_given_to_one_rule_only() -> None:
     with pytest.raises(ValueError, match="two price rules are called 'tax', of core and of test"):
         pricing(rule("tax", Stage.TAX, broken))
+
+
+def test_no_line_gets_more_of_a_discount_than_it_may() -> None:
+    off = rule("off", Stage.CART, lambda quote: quote.discount_cart(600, most={key(1): 50, key(3): 0}))
+    quote = calculate(pricing(off), basket(item(1, 500), item(2, 1_000), item(3, 500)))
+    assert [line.discount_total for line in quote.lines] == [50, 550, 0]
+    tight = rule("off", Stage.CART, lambda quote: quote.discount_cart(600, most={key(1): 50, key(2): 60}))
+    quote = calculate(pricing(tight), basket(item(1, 500), item(2, 1_000)))
+    assert (quote.discount_total, entries(quote, "off")[0]["asked"]) == (110, -600)
+
+
+def test_what_one_rule_says_stays_in_its_order() -> None:
+    def several(quote: Quote) -> None:
+        quote.reject("zebra", "too-late")
+        quote.discount_line(key(1), 10, code="ant")
+        quote.reject("bee", "too-early")
+
+    quote = calculate(pricing(rule("several", Stage.LINE, several)), basket(item(1, 100)))
+    assert [entry["code"] for entry in quote.trace if entry["stage"] == "LINE"] == ["zebra", "ant", "bee"]
 
 
 def test_what_was_prefetched_is_there_for_its_rule_only() -> None:

@@ -25,6 +25,8 @@ from commerce_core.plugin import (
 # What has happened, for tests to look at.
 told = []
 points_of_a_variant = [7]
+# From when on the offer of a product is another, if a test says so.
+offer_ends_at = []
 
 
 class TooMany(Conflict):
@@ -103,6 +105,8 @@ def commerce_register_extension_fields(settings):
         return {row.id: row.total // settings.units_per_point for row in rows}
 
     def of_products(ctx, ids):
+        for moment in offer_ends_at:
+            ctx.keep_until(moment)
         return {id_: {"double": True, "anonymous": ctx.actor is None} for id_ in ids}
 
     points = ExtensionField(resource="order", name="points", load_many=of_orders, schema={"type": "integer"})
