@@ -18,6 +18,7 @@ from support.problems import assert_problem
 from webtest import TestApp
 
 from commerce_core.application import make_configurator, without_database
+from commerce_core.cache.entry import EVERYTHING
 from commerce_core.catalog.service import create_brand, create_category
 from commerce_core.cli.main import main
 from commerce_core.database import transaction
@@ -174,6 +175,7 @@ def test_categories_brands_and_users_have_fields_too(
 
 @loyalty
 def test_fields_of_products_are_kept_with_the_answer_and_dropped_by_their_event(
+    application: Any,
     client: TestApp,
     engine: Engine,
     variant_id: str,
@@ -186,9 +188,15 @@ def test_fields_of_products_are_kept_with_the_answer_and_dropped_by_their_event(
     def shown() -> Any:
         return client.get(f"{API}/products/{product_id}").json["variants"][0]["extensions"]
 
-    assert shown() == points
-    monkeypatch.setattr("sample_loyalty.hooks.points_of_a_variant", [8])
-    assert shown() == points
+    def is_kept() -> bool:
+        application.registry.cache.drop([EVERYTHING])
+        monkeypatch.setattr("sample_loyalty.hooks.points_of_a_variant", [7])
+        assert shown() == points
+        monkeypatch.setattr("sample_loyalty.hooks.points_of_a_variant", [8])
+        return bool(shown() == points)
+
+    # That the product was made may be heard again, late, and drop the first answer.
+    assert any(is_kept() for _ in range(3))
     with transaction(engine) as session:
         emit(session, ProductChanged(what="loyalty.update", product_ids=(product_id,)))
     assert shown() == {"loyalty": {"points": 8}}
