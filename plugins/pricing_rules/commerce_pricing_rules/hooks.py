@@ -17,7 +17,7 @@ from commerce_core.plugin import (
     PluginPermission,
     hookimpl,
 )
-from commerce_pricing_rules import coupons, uses
+from commerce_pricing_rules import coupons, offers, uses
 from commerce_pricing_rules.permissions import PERMISSIONS, READ
 from commerce_pricing_rules.quoting import price_rules
 from commerce_pricing_rules.rulebook import RuleBook
@@ -46,6 +46,8 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     for rule in price_rules(book.prefetch):
         config.add_price_rule(rule)
     config.add_coupon_checker(coupons.checker(book))
+    for field in offers.fields(book):
+        config.add_extension_field("pricing", field)
     config.add_route("pricing_calculate", "/calculate")
     config.add_route("pricing_calculate_batch", "/calculate-batch")
     for name, pattern in ADMIN_ROUTES.items():

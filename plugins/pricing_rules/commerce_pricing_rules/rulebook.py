@@ -50,6 +50,11 @@ class RuleBook:
         self._compiled: tuple[Mark, RuleSet] = (Mark(None, None), RuleSet((), zone=settings.zone))
         self.compiled_times = 0
 
+    @property
+    def known(self) -> RuleSet:
+        """The rules that were compiled last, which may not be those of now any more: see `at`."""
+        return self._compiled[1]
+
     def prefetch(self, session: Session, basket: Basket) -> Evaluation:
         """The rules and facts for a quote: one statement, and a second one where there are price lists."""
         shared: Evaluation | None = session.info.get(_SHARED)

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-
 from pricing_shop import ADMIN, API, MakeRule, Shopper, amounts, entries
 from webtest import TestApp
 
