@@ -33,14 +33,14 @@ _COLUMNS = f"""
     SELECT {MARK_COLUMNS}, variant.id, variant.product_id, product.category_id, product.brand_id, variant.sku,
         product.name, product.attributes || variant.attributes AS attributes, variant.currency, variant.price_amount,
         variant.cost_amount, product.tax_class,
-        CASE WHEN :with_lists THEN (
+        (
             SELECT json_build_array(price.amount, list.name)
             FROM pricing_list_price AS price JOIN pricing_list AS list ON list.id = price.list_id
             WHERE price.variant_id = variant.id AND price.from_quantity = 1
                 AND list.active AND list.tier IS NULL AND list.currency = variant.currency
                 AND (list.starts_at IS NULL OR list.starts_at <= :now) AND (list.ends_at IS NULL OR list.ends_at > :now)
             ORDER BY list.priority DESC, price.amount, list.id LIMIT 1
-        ) END AS list_price
+        ) AS list_price
     FROM variant JOIN product ON product.id = variant.product_id
     WHERE variant.deleted_at IS NULL"""
 _IDS = bindparam("ids", type_=ARRAY(PG_UUID))
@@ -76,7 +76,7 @@ def load(book: RuleBook, ctx: Context, ids: Sequence[UUID], *, of_products: bool
     """The offers by the ids of products or variants; those that cost what the catalogue says are left out."""
     known = book.known
     statement = _OF_PRODUCTS if of_products else _OF_VARIANTS
-    given = {"ids": list(ids), "with_tree": known.needs_categories, "with_lists": True, "now": ctx.now}
+    given = {"ids": list(ids), "with_tree": known.needs_categories, "now": ctx.now}
     rows = ctx.session.execute(statement, given).all()
     if not rows:
         return {}

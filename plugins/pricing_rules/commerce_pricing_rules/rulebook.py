@@ -71,9 +71,15 @@ class RuleBook:
         return self._with_lists(session, basket, Evaluation(ruleset, found, self.floors))
 
     @contextmanager
-    def one_reading(self, session: Session, basket: Basket) -> Iterator[Evaluation]:
-        """Within the block, quotes of the session go by what is read now: for many quotes of one buyer, at one time."""
-        evaluation = self.prefetch(session, basket)
+    def one_reading(self, session: Session, basket: Basket, ruleset: RuleSet | None = None) -> Iterator[Evaluation]:
+        """Within the block, quotes of the session go by what is read now: for many quotes of one buyer, at one time.
+
+        With a `ruleset` they go by that one, instead of the rules of now.
+        """
+        if ruleset is None:
+            evaluation = self.prefetch(session, basket)
+        else:
+            evaluation = Evaluation(ruleset, facts.read(session, basket, ruleset)[1], self.floors)
         session.info[_SHARED] = evaluation
         try:
             yield evaluation
