@@ -19,6 +19,7 @@ from benchmarks import (  # noqa: E402
     holds,
     jobs,
     plugins,
+    pricing,
     quote,
     realtime,
     stripe_webhooks,
@@ -46,6 +47,7 @@ PARTS = {
     "quote": quote.bench,
     "jobs": jobs.bench,
     "plugins": plugins.bench,
+    "pricing": pricing.bench,
     "stripe_webhooks": stripe_webhooks.bench,
     "realtime": realtime.bench,
 }
