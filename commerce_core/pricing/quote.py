@@ -295,7 +295,8 @@ class Quote:
         """Say why something was tried and does not apply: `reject("BULK", "min-quantity", wanted=3, found=2)`."""
         entry: dict[str, Any] = {"outcome": "rejected", "reason": reason}
         if key is not None:
-            entry["key"] = str(key)
+            number = self._numbers.get(key)
+            entry["key"] = str(key) if number is None else self._texts[number]
         self._note(self._now_asked(), code, self._position, entry, plain(details))
 
     def estimate_tax(self) -> None:
@@ -370,8 +371,17 @@ class Quote:
         self._notes.append(((origin.order, origin.code, position), whole))
 
 
+_PLAIN = frozenset({str, bool, type(None)})
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON can say it, exactly. Raises TypeError for a float, or what has no plain form."""
+    kind = type(value)
+    # First what there is most of: a trace may have thousands of values.
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return {name if type(name) is str else str(name): plain(inner) for name, inner in value.items()}
     match value:
         case None | bool():
             return value

@@ -22,15 +22,17 @@ class Mark(NamedTuple):
     """What rules were compiled from: the token of the last change, and the shape of the tree of categories."""
 
     token: UUID | None
-    tree: int | None
+    tree: str | None
 
 
 # Any change of the tree gives another sum, in whatever order the rows are read.
 _SUM_OF_TREE = "(SELECT coalesce(sum(hashtextextended(concat(id, parent_id), 0)), 0)::text FROM category)"
 _TOKEN = "(SELECT token FROM pricing_state)"
-_MARK = text(f"SELECT {_TOKEN} AS token, CASE WHEN :with_tree THEN {_SUM_OF_TREE} END AS tree")
+# Two columns, for any statement; with the parameter `with_tree`.
+MARK_COLUMNS = f"{_TOKEN} AS token, CASE WHEN :with_tree THEN {_SUM_OF_TREE} END AS tree"
+_MARK = text(f"SELECT {MARK_COLUMNS}")
 _FACTS = text(f"""
-    SELECT {_TOKEN} AS token, CASE WHEN :with_tree THEN {_SUM_OF_TREE} END AS tree,
+    SELECT {MARK_COLUMNS},
         CASE WHEN :owner IS NOT NULL THEN
             NOT EXISTS (SELECT FROM orders WHERE owner = :owner AND status <> 'cancelled')
         END AS is_first_order,
@@ -51,7 +53,7 @@ _FACTS = text(f"""
             WHERE user_id = :user_id AND released_at IS NULL AND (subject_id = ANY(:limited) OR subject_id IN
                 (SELECT id FROM pricing_coupon WHERE code = ANY(:codes)))
             GROUP BY subject_id) AS own) END AS own
-    """).bindparams(  # noqa: S608
+    """).bindparams(
     bindparam("codes", type_=ARRAY(Text)),
     bindparam("limited", type_=ARRAY(PG_UUID)),
     bindparam("owner", type_=Text),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from uuid import UUID
 
+import click
 from pyramid.config import Configurator
 
 from commerce_core.api.problems import Problem
@@ -17,7 +17,7 @@ from commerce_core.plugin import (
     PluginPermission,
     hookimpl,
 )
-from commerce_pricing_rules import coupons, uses
+from commerce_pricing_rules import commands, coupons, offers, uses
 from commerce_pricing_rules.permissions import PERMISSIONS, READ
 from commerce_pricing_rules.quoting import price_rules
 from commerce_pricing_rules.rulebook import RuleBook
@@ -46,12 +46,15 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     for rule in price_rules(book.prefetch):
         config.add_price_rule(rule)
     config.add_coupon_checker(coupons.checker(book))
+    for field in offers.fields(book):
+        config.add_extension_field("pricing", field)
     config.add_route("pricing_calculate", "/calculate")
     config.add_route("pricing_calculate_batch", "/calculate-batch")
     for name, pattern in ADMIN_ROUTES.items():
         config.add_root_route(f"pricing_admin_{name}", f"{ADMIN}{pattern}")
     config.scan(".admin_views")
     config.scan(".views")
+    config.scan(".preview_views")
 
 
 @hookimpl
@@ -71,11 +74,16 @@ def commerce_register_admin_resources() -> Iterable[AdminResource]:
 
 
 @hookimpl
+def commerce_register_commands() -> Iterable[click.Command]:
+    return [commands.demo, commands.explain]
+
+
+@hookimpl
 def commerce_validate_cart(ctx: Context, cart: CartFacts, stage: str) -> Iterable[Problem]:
     """A coupon that was good when it was put into the cart may be used up when it is ordered."""
     if stage != "place":
         return ()
-    return coupons.refused_at_checkout(ctx.session, cart, user_id=user_of(cart.owner), now=ctx.now)
+    return coupons.refused_at_checkout(ctx.session, cart, user_id=uses.user_of(cart.owner), now=ctx.now)
 
 
 @hookimpl
@@ -87,7 +95,7 @@ def commerce_order_placing(ctx: Context, order: OrderFacts) -> None:
         order.id,
         uses.uses_in(placed.trace),
         currency=order.currency,
-        user_id=user_of(order.owner),
+        user_id=uses.user_of(order.owner),
         now=ctx.now,
     )
 
@@ -99,9 +107,3 @@ def commerce_order_transition(ctx: Context, order: OrderFacts, machine: str, old
         uses.give_back(ctx.session, order.id, now=ctx.now)
     elif machine == "status" and old == "cancelled":
         uses.take_back(ctx.session, order.id)
-
-
-def user_of(owner: str | None) -> UUID | None:
-    """The user that an owner of carts and orders is; None for guests."""
-    kind, _, user_id = (owner or "").partition(":")
-    return UUID(user_id) if kind == "user" else None

@@ -50,6 +50,11 @@ class RuleBook:
         self._compiled: tuple[Mark, RuleSet] = (Mark(None, None), RuleSet((), zone=settings.zone))
         self.compiled_times = 0
 
+    @property
+    def known(self) -> RuleSet:
+        """The rules that were compiled last, which may not be those of now any more: see `at`."""
+        return self._compiled[1]
+
     def prefetch(self, session: Session, basket: Basket) -> Evaluation:
         """The rules and facts for a quote: one statement, and a second one where there are price lists."""
         shared: Evaluation | None = session.info.get(_SHARED)
@@ -66,9 +71,15 @@ class RuleBook:
         return self._with_lists(session, basket, Evaluation(ruleset, found, self.floors))
 
     @contextmanager
-    def one_reading(self, session: Session, basket: Basket) -> Iterator[Evaluation]:
-        """Within the block, quotes of the session go by what is read now: for many quotes of one buyer, at one time."""
-        evaluation = self.prefetch(session, basket)
+    def one_reading(self, session: Session, basket: Basket, ruleset: RuleSet | None = None) -> Iterator[Evaluation]:
+        """Within the block, quotes of the session go by what is read now: for many quotes of one buyer, at one time.
+
+        With a `ruleset` they go by that one, instead of the rules of now.
+        """
+        if ruleset is None:
+            evaluation = self.prefetch(session, basket)
+        else:
+            evaluation = Evaluation(ruleset, facts.read(session, basket, ruleset)[1], self.floors)
         session.info[_SHARED] = evaluation
         try:
             yield evaluation

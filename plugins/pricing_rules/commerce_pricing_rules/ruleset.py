@@ -126,7 +126,7 @@ class RuleSet:
         self._list_instants = tuple(list_instants)
         self.everywhere: list[int] = []
         self._by_id: defaultdict[UUID, list[int]] = defaultdict(list)
-        self._by_attribute: defaultdict[str, list[int]] = defaultdict(list)
+        self._by_attribute: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for number, rule in enumerate(self.rules):
             scope = rule.definition.scope
             if scope.is_everything:
@@ -134,8 +134,9 @@ class RuleSet:
             for ids in (scope.products, scope.variants, scope.categories, scope.brands):
                 for id_ in ids or ():
                     self._by_id[id_].append(number)
-            for name in scope.attributes or ():
-                self._by_attribute[name].append(number)
+            for name, values in (scope.attributes or {}).items():
+                for value in values:
+                    self._by_attribute[name, value].append(number)
 
     def with_rules(self, rules: Iterable[Rule]) -> RuleSet:
         """The same shop with other rules."""
@@ -169,10 +170,9 @@ class RuleSet:
         for id_ in (item.product_id, item.variant_id, item.brand_id, *line.categories):
             if id_ is not None and id_ in by_id:
                 found.update(by_id[id_])
-        for name in item.attributes:
-            for number in self._by_attribute.get(name, ()):
-                if self.rules[number].definition.scope.takes(line):
-                    found.add(number)
+        for name, value in item.attributes.items() if self._by_attribute else ():
+            for each in value if isinstance(value, (list, tuple)) else (value,):
+                found.update(self._by_attribute.get((name, str(each)), ()))
         return found
 
     @cached_property

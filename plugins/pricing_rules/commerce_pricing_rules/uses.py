@@ -97,6 +97,12 @@ _TAKE_BACK = text("""
     FROM counted WHERE counted.subject_id = part.subject_id""")
 
 
+def user_of(owner: str | None) -> UUID | None:
+    """The user that an owner of carts and orders is; None for guests."""
+    kind, _, user_id = (owner or "").partition(":")
+    return UUID(user_id) if kind == "user" else None
+
+
 def uses_in(trace: Sequence[Mapping[str, Any]]) -> list[Wanted]:
     """What an order uses of ours, by its trace: the rules that took something off, and the coupons they went by."""
     amounts: dict[UUID, int] = {}
