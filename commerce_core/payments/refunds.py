@@ -256,7 +256,7 @@ def claim_due_refund(
         select(Refund)
         .join(Refund.payment)
         .where(Refund.status == "pending", Refund.next_attempt_at <= now, Payment.provider.not_in(except_for))
-        .order_by(Refund.next_attempt_at)
+        .order_by(Refund.next_attempt_at, Refund.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=Refund)
     )
