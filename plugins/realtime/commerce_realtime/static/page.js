@@ -265,7 +265,7 @@ function count() {
   const over = held.filter(({ until }) => until <= now);
   if (over.length === 0) return;
   held = held.filter(({ until }) => until > now);
-  saveHolds();
+  showHolds(); // not saved: each window tells its visitor by itself
   for (const hold of over) end(hold, `Your hold on ${hold.name} has ended.`);
 }
 
