@@ -19,7 +19,7 @@ from commerce_core.stock.verify import verify_stock
 from commerce_core.testing import empty_database
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
-BUYERS = 2_000 if SOAK else 500
+BUYERS = 2_000 if SOAK else 300
 VISITS = 10 if SOAK else 2
 SEED = random.getrandbits(32) if SOAK else 20_261_121
 BRISK = {"stock.hold_seconds": 5, "orders.payment_seconds": 5, "scheduler.interval_seconds": 0.2}

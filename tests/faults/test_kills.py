@@ -25,9 +25,9 @@ from commerce_core.testing import folder_for_postgres, make_settings
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
 ROUNDS = 20 if SOAK else 1
-ANSWERS_BETWEEN_FAULTS = 120
+ANSWERS_BETWEEN_FAULTS = 120 if SOAK else 60
 SEED = random.getrandbits(32) if SOAK else 20_261_122
-BRISK = {"stock.hold_seconds": 5, "orders.payment_seconds": 5, "scheduler.interval_seconds": 0.2}
+BRISK = {"stock.hold_seconds": 3, "orders.payment_seconds": 3, "scheduler.interval_seconds": 0.2}
 
 pytestmark = pytest.mark.skipif("COMMERCE_TEST_DATABASE_URL" in os.environ, reason="kills its own database only")
 
@@ -87,7 +87,7 @@ def shopping(crowd: Crowd) -> Iterator[Callable[[], None]]:
 def crowd_of(shop: Shop, stock: dict[UUID, int]) -> Crowd:
     hot, *others = stock
     weights = {hot: 8} | dict.fromkeys(others, 1)
-    return Crowd(SEED, 1_000 if SOAK else 200, shop.ports, weights, insists=True, visits=1_000_000)
+    return Crowd(SEED, 1_000 if SOAK else 100, shop.ports, weights, insists=True, visits=1_000_000)
 
 
 def kill_a_worker(web: Web) -> None:

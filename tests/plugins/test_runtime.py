@@ -15,6 +15,7 @@ from webob import Response
 from webtest import TestApp
 
 from commerce_core.database import transaction
+from commerce_core.plugins.calls import BUDGETS
 from commerce_core.stock.service import place_hold
 from commerce_core.testing import SignedIn, StoppedClock, assert_stock_adds_up
 
@@ -101,11 +102,18 @@ def test_a_hook_that_returns_nonsense_has_failed(hook: str, ask: Ask, rows: Rows
     assert [line["plugin"] for line in logged if line["event"] == "plugin failed"] == ["mischief"]
 
 
+def over_budget(logged: Log, hook: str) -> dict[str, Any]:
+    """The first warning of the hook; on a busy machine, others may have been slow, too."""
+    return next(
+        line for line in logged if line["event"] == "plugin is over its budget" and line["hook"] == f"commerce_{hook}"
+    )
+
+
 @each_hook("slow")
 def test_a_slow_hook_is_named_in_a_warning(hook: str, ask: Ask, logged: Log) -> None:
     assert ask(hook).status_code < 300
-    warning = next(line for line in logged if line["event"] == "plugin is over its budget")
-    assert (warning["log_level"], warning["plugin"], warning["hook"]) == ("warning", "mischief", f"commerce_{hook}")
+    warning = over_budget(logged, hook)
+    assert (warning["log_level"], warning["plugin"]) == ("warning", "mischief")
     assert warning["milliseconds"] > warning["budget_milliseconds"]
 
 
@@ -114,15 +122,23 @@ def test_a_hook_that_talks_much_to_the_database_is_named_in_a_warning(
     hook: str, ask: Ask, application: Any, logged: Log
 ) -> None:
     assert ask(hook).status_code < 300
-    warning = next(line for line in logged if line["event"] == "plugin is over its budget")
-    assert (warning["plugin"], warning["hook"]) == ("mischief", f"commerce_{hook}")
+    warning = over_budget(logged, hook)
+    assert warning["plugin"] == "mischief"
     assert warning["statements"] >= 4 > warning["budget_statements"]
     usage = application.registry.plugins.usage()["mischief", f"commerce_{hook}"]
     assert usage.statements >= 4
     assert usage.calls == usage.over_budget >= 1
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with other things puts no hook over its budget."""
+    for name, budget in BUDGETS.items():
+        monkeypatch.setitem(BUDGETS, name, budget._replace(milliseconds=60_000))
+
+
 @misbehaves("none")
+@pytest.mark.usefixtures("patience")
 def test_a_hook_within_its_budget_is_not_warned_of(ask: Ask, application: Any, logged: Log) -> None:
     assert ask("order_placing").status_code == 201
     assert [line for line in logged if line["log_level"] in ("warning", "error")] == []

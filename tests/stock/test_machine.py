@@ -36,7 +36,7 @@ from commerce_core.stock.sweep import sweep_holds
 from commerce_core.testing import CATALOGUE_PRICES, StoppedClock, assert_stock_adds_up
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
-RUNS, STEPS = (1_000, 100) if SOAK else (30, 50)
+RUNS, STEPS = (1_000, 100) if SOAK else (20, 50)
 STEPS_BETWEEN_VERIFICATIONS = 20
 HOLD_TTL = timedelta(minutes=10)
 PAYMENT_TTL = timedelta(minutes=15)

@@ -34,9 +34,9 @@ from tests.support.processes import Shop, running_shop, wait_until
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
 BACKENDS = ["whoosh", "tantivy", "postgresql"] if SOAK else ["tantivy"]
-ROUNDS = 20 if SOAK else 3
-PRODUCTS = 3_000 if SOAK else 600
-KILLS = 10 if SOAK else 2
+ROUNDS = 20 if SOAK else 2
+PRODUCTS = 3_000 if SOAK else 300
+KILLS = 10 if SOAK else 1
 # What changes is seen on the other server within a second, if the machine has nothing else to do.
 LIMIT_SECONDS = 1.0 if SOAK else 15.0
 
