@@ -47,10 +47,14 @@ PLACEHOLDERS = ("development", "changeme", "change-me", "example", "placeholder"
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `problems` holds one readable line for each thing to mend."""
+    """The settings cannot be used. `problems` holds one readable line for each thing to mend.
 
-    def __init__(self, problems: list[str]) -> None:
+    `rest` is what can be understood of them, with defaults for the rest: good for looking what else is wrong.
+    """
+
+    def __init__(self, problems: list[str], rest: CoreSettings | None = None) -> None:
         self.problems = problems
+        self.rest = rest
         super().__init__("The settings have problems:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
@@ -471,14 +475,16 @@ def parse_settings(raw: Mapping[str, Any], environ: Mapping[str, str] = os.envir
         settings = CoreSettings.model_validate(sections)
     except ValidationError as error:
         problems += [_describe(detail) for detail in error.errors()]
-    else:
-        problems += _placeholder_secrets(settings) + _mail_that_goes_nowhere(settings)
-        if not problems:
-            settings._of_plugins = of_plugins
-            settings._ignored = tuple(sorted(ignored))
-            settings._source = Path(raw["__file__"]) if raw.get("__file__") else None
-            return settings
-    raise SettingsError(sorted(problems))
+        broken = {str(detail["loc"][0]) for detail in error.errors()}
+        sound = {section: values for section, values in sections.items() if section not in broken}
+        settings = CoreSettings.model_validate({"sqlalchemy": {"url": "postgresql://unknown"}, **sound})
+    problems += _placeholder_secrets(settings) + _mail_that_goes_nowhere(settings, problems)
+    settings._of_plugins = of_plugins
+    settings._ignored = tuple(sorted(ignored))
+    settings._source = Path(raw["__file__"]) if raw.get("__file__") else None
+    if problems:
+        raise SettingsError(sorted(problems), settings)
+    return settings
 
 
 def is_installed(plugin: str) -> bool:
@@ -562,8 +568,9 @@ def placeholder_secrets(section: Section) -> list[str]:
     return problems
 
 
-def _mail_that_goes_nowhere(settings: CoreSettings) -> list[str]:
+def _mail_that_goes_nowhere(settings: CoreSettings, problems: list[str]) -> list[str]:
     """In production mail has to leave, and one-time codes must not stand in a log."""
-    if settings.commerce.environment == "production" and settings.mail.transport == "console":
+    is_known = not any(problem.startswith("mail") for problem in problems)
+    if is_known and settings.commerce.environment == "production" and settings.mail.transport == "console":
         return ["mail.transport: console is for development; use smtp"]
     return []

@@ -38,6 +38,7 @@ def test_every_problem_is_reported_at_once_with_suggestions() -> None:
         )
     assert caught.value.problems == [
         "limits.login: write it as 10/minute; 50/hour, or off",
+        "mail.transport: console is for development; use smtp",
         "nonsense: unknown setting",
         "orders.payment_seconds: input should be greater than or equal to 1",
         "sqlalchemy.url: is required",

@@ -46,7 +46,16 @@ def _without_password(url: str) -> str:
 def check(config: str) -> None:
     """Report every problem at once, those of plugins, too; exit 1 if there is one."""
     from commerce_core.application import check_plugins
-    from commerce_core.settings import load_settings
+    from commerce_core.plugins.mistakes import BrokenPlugins
+    from commerce_core.settings import SettingsError, load_settings
 
-    check_plugins(load_settings(config))
+    try:
+        check_plugins(load_settings(config))
+    except SettingsError as error:
+        if error.rest is not None:
+            try:
+                check_plugins(error.rest)
+            except BrokenPlugins as more:
+                raise click.ClickException(f"{error}\n{more}") from None
+        raise
     click.echo(f"The settings of {config} are good.")
