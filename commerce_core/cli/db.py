@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import click
 
 from commerce_core.cli.shop import config_argument, open_database
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 
 @click.group()
@@ -14,7 +20,14 @@ def db() -> None:
 
 @db.command()
 @config_argument
-def upgrade(config: str) -> None:
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to wait for a database that does not answer yet.  [default: 0]",
+)
+def upgrade(config: str, wait: float) -> None:
     """Bring the core and every enabled plugin to their newest revisions.
 
     Safe to run at any time, and by several at once.
@@ -22,11 +35,28 @@ def upgrade(config: str) -> None:
     from commerce_core import migrations
 
     with open_database(config) as database:
+        _wait_for(database.engine, wait)
         done = migrations.upgrade(database.engine, database.owners, report=click.echo)
         with database.engine.connect() as connection:
             found = [state for state in migrations.states(connection, database.owners) if state.state != "ORPHAN"]
     at = ", ".join(f"{state.name} {state.revision}" for state in found)
     click.echo(f"The database is at {at}{'' if done else ' already'}.")
+
+
+def _wait_for(engine: Engine, seconds: float) -> None:
+    """Until the database answers. Raises what it says, or does not, after so long."""
+    from sqlalchemy.exc import OperationalError
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with engine.connect():
+                return
+        except OperationalError as error:
+            if time.monotonic() > deadline:
+                raise
+            click.echo(f"The database does not answer yet: {str(error.orig).splitlines()[0]}", err=True)
+            time.sleep(min(1.0, seconds))
 
 
 @db.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from commerce_core import migrations
 from commerce_core.cli import main
@@ -68,3 +68,27 @@ def test_enabled_plugins_are_upgraded_and_purged_with_their_code(
     assert "giftcards 0001: taking it back" in purged
     assert "DROP TYPE IF EXISTS giftcards_state" in purged
     assert "Take it out of commerce.plugins" in purged
+
+
+def test_a_database_that_does_not_answer_yet_is_waited_for(
+    run: Run, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it does not exist yet; to whoever asks, that is the same."""
+    name = f"{engine.url.database}_later"
+    url = engine.url.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
+    monkeypatch.setenv("COMMERCE_SQLALCHEMY__URL", url)
+    assert run("db", "upgrade").exit_code == 1
+
+    def create(_seconds: float) -> None:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+
+    monkeypatch.setattr("commerce_core.cli.db.time.sleep", create)
+    try:
+        done = run("db", "upgrade", "--wait", "60")
+        assert done.exit_code == 0
+        assert done.output.count("The database does not answer yet: ") == 1
+        assert f"The database is at core {migrations.head_revision()}.\n" in done.output
+    finally:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
