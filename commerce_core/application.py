@@ -23,6 +23,7 @@ from commerce_core.settings import CoreSettings
 ROOMS = (
     "commerce_core.database",
     "commerce_core.metrics.pools",
+    "commerce_core.metrics.statements",
     "commerce_core.metrics.database",
     "commerce_core.events",
     "commerce_core.api",

@@ -383,6 +383,11 @@ class LogSettings(Section):
     format: Literal["json", "console"] = "json"
     level: Literal["debug", "info", "warning", "error"] = "info"
     requests: bool = True
+    # From how many milliseconds on a request, and an SQL statement, gets a line of its own; 0: never.
+    slow_request_ms: int = Field(default=0, ge=0)
+    slow_statement_ms: int = Field(default=0, ge=0)
+    # How often a request may send one statement before that is told; 0: as often as it likes.
+    repeated_statements: int = Field(default=0, ge=0)
 
 
 class CoreSettings(Section):

@@ -18,11 +18,14 @@ from commerce_core.api.problems import BodyTooLarge, MalformedRequest, Problem
 from commerce_core.api.proxies import believe_scheme
 from commerce_core.api.uploads import upload
 from commerce_core.metrics import Metrics
+from commerce_core.metrics.statements import counting_statements, shortened
+from commerce_core.metrics.traffic import Traffic
 from commerce_core.money import negotiate_locale
 
 _log = structlog.get_logger("commerce.request")
 # Asked every few seconds by whoever watches; only their failures are worth a line.
 _PROBES = ("healthz", "readyz", "metrics")
+PROBED = frozenset(f"/{probe}" for probe in _PROBES)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -96,8 +99,11 @@ def _raw_body(request: Any) -> bytes:
 
 def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
     """Echo the request id, tell the rate limit, count and log each request. Outermost: it sees every answer as sent."""
-    log_requests = registry.settings_object.log.requests
-    count = _counting(registry.metrics)
+    settings = registry.settings_object.log
+    log_requests, slow_ms, repeated = settings.requests, settings.slow_request_ms, settings.repeated_statements
+    count = _counting(registry.metrics, registry.traffic)
+    if repeated:
+        handler = _telling_repeated_statements(handler, repeated)
 
     def tween(request: Any) -> Any:
         started = time.perf_counter()
@@ -109,6 +115,15 @@ def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Calla
         route = matched.name if matched is not None else None
         duration = time.perf_counter() - started
         count("other" if matched is None else matched.pattern, request.method, response.status_code, duration)
+        if slow_ms and duration * 1000 >= slow_ms:
+            _log.warning(
+                "slow request",
+                request_id=request.id,
+                method=request.method,
+                route=route,
+                status=response.status_code,
+                duration_ms=round(duration * 1000, 2),
+            )
         if log_requests and not (route in _PROBES and response.status_code < 400):
             _log.info(
                 "request",
@@ -126,7 +141,28 @@ def request_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Calla
     return tween
 
 
-def _counting(metrics: Metrics) -> Callable[[str, str, int, float], None]:
+def _telling_repeated_statements(handler: Callable[[Any], Any], most: int) -> Callable[[Any], Any]:
+    """Warn when a request sends one statement `most` times or more: N rows, and one more statement for each of them."""
+
+    def watched(request: Any) -> Any:
+        with counting_statements() as asked:
+            response = handler(request)
+        for statement, times in asked.items():
+            if times >= most:
+                matched = request.matched_route
+                _log.warning(
+                    "statement repeated",
+                    request_id=request.id,
+                    route=None if matched is None else matched.name,
+                    times=times,
+                    statement=shortened(statement),
+                )
+        return response
+
+    return watched
+
+
+def _counting(metrics: Metrics, traffic: Traffic) -> Callable[[str, str, int, float], None]:
     """What counts a request, given its route's pattern, its method, the status and the seconds it took."""
     requests = metrics.counter("commerce_http_requests_total", "Requests answered.", ("route", "method", "status"))
     seconds = metrics.histogram(
@@ -134,6 +170,7 @@ def _counting(metrics: Metrics) -> Callable[[str, str, int, float], None]:
     )
     # To look a label up costs as much as to count.
     known: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+    note = traffic.note
 
     def count(route: str, method: str, status: int, duration: float) -> None:
         key = (route, method if method in _METHODS else "other", status // 100)
@@ -143,6 +180,8 @@ def _counting(metrics: Metrics) -> Callable[[str, str, int, float], None]:
             meters = known[key] = (counter.inc, histogram.observe)
         meters[0]()
         meters[1](duration)
+        if route not in PROBED:
+            note(key[2] == 5, duration)
 
     return count
 
@@ -152,6 +191,7 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(_now, "now", reify=True)
     config.add_request_method(_raw_body, "raw_body", reify=True)
     config.registry.upload_requests = set()
+    config.registry.traffic = Traffic()
     config.add_request_method(upload, "upload", reify=True)
     config.add_settings({"retry.activate_hook": take_body})
     config.add_request_method(_locale, "locale", reify=True)

@@ -17,7 +17,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StockChanged(Event):
-    """A variant's level changed. `version` counts its movements: drop what is older than what you have seen."""
+    """A variant's level changed. `version` counts its movements: drop what is older than what you have seen.
+
+    When holds lapsed with it, `lapsed` says how many.
+    """
 
     topic: ClassVar[str] = "stock.changed"
     logger: ClassVar[str] = "commerce.stock"
@@ -28,6 +31,7 @@ class StockChanged(Event):
     version: int
     hold_id: UUID | None = None
     order_id: UUID | None = None
+    lapsed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

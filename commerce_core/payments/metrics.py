@@ -17,6 +17,13 @@ def includeme(config: Configurator) -> None:
     registry.bus.subscribe(RefundFailed, lambda _: refunds.labels("failed").inc())
     registry.bus.subscribe(WebhookReceived, lambda event: webhooks.labels(event.provider, event.state).inc())
     registry.figures.add(
+        "commerce_webhook_events_oldest_seconds",
+        "How long the oldest event of a payment provider that has not taken effect yet has been there.",
+        (),
+        "SELECT coalesce(extract(epoch FROM %(now)s - min(received_at)), 0) FROM webhook_event"
+        " WHERE state IN ('received', 'unmatched')",
+    )
+    registry.figures.add(
         "commerce_webhook_events",
         "Events of payment providers that wait for their order, or are dead.",
         ("state",),

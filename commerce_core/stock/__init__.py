@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from pyramid.config import Configurator
 
 from commerce_core.api import API_PREFIX
 from commerce_core.events import StockChanged, log_event
+from commerce_core.metrics import Metrics
 from commerce_core.stock.desk import HoldDesk
 
 
@@ -27,8 +28,19 @@ def includeme(config: Configurator) -> None:
     config.registry.pools.watch(desk.engine, "holds", config.registry.settings_object.stock.hot_connections)
     config.registry.hold_desk = desk
     config.registry.bus.subscribe(StockChanged, desk.stock_came_back)
+    config.registry.bus.subscribe(StockChanged, _count_lapsed(config.registry.metrics))
     config.include(".jobs")
     config.scan(".views")
+
+
+def _count_lapsed(metrics: Metrics) -> Callable[[StockChanged], None]:
+    lapsed = metrics.counter("commerce_holds_expired_total", "Holds that lapsed, and whose stock was given back.")
+
+    def count(event: StockChanged) -> None:
+        if event.lapsed is not None:
+            lapsed.inc(event.lapsed)
+
+    return count
 
 
 def _open_desk(registry: Any) -> HoldDesk:
@@ -39,5 +51,11 @@ def _open_desk(registry: Any) -> HoldDesk:
         registry.bus.publish(event)
 
     return HoldDesk(
-        registry.database_url, settings.sqlalchemy, settings.stock, registry.clock, publish, registry.metrics
+        registry.database_url,
+        settings.sqlalchemy,
+        settings.stock,
+        registry.clock,
+        publish,
+        registry.metrics,
+        registry.statements.observer("holds"),
     )

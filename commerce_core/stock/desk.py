@@ -33,6 +33,7 @@ from commerce_core.database import RETRYABLE_SQLSTATES
 from commerce_core.events import StockChanged
 from commerce_core.metrics import Metrics
 from commerce_core.metrics.pools import WatchedPool
+from commerce_core.metrics.statements import TimedCursor
 from commerce_core.settings import DatabaseSettings, StockSettings
 from commerce_core.stock.service import OutOfStock, UnknownVariant
 from commerce_core.stock.statements import RECLAIM, RECLAIM_LIMIT, TAKE, TAKE_WITH_KEYS
@@ -71,10 +72,12 @@ class HoldDesk:
         clock: Clock,
         publish: Callable[[StockChanged, Sequence[UUID]], None],
         metrics: Metrics | None = None,
+        tell_statement: Callable[[str, float], None] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._publish = publish
+        self._tell_statement = tell_statement
         self._gate = SoldOutGate(settings.sold_out_memory_ms / 1000)
         self._meter = HoldMeter(metrics or Metrics())
         self._combiner = Combiner(self._serve_together, settings.hot_batch, settings.hot_wait_seconds)
@@ -178,7 +181,7 @@ class HoldDesk:
                 outcomes.update((request.id, UnknownVariant(request.variant_id)) for request in waiting)
                 return
             if state.expired:
-                self._tell(batch[0].variant_id, "expire", state, [])
+                self._tell(batch[0].variant_id, "expire", state, [], lapsed=state.expired)
             if state.expired >= RECLAIM_LIMIT:
                 chosen = fitting(waiting, state.on_hand - state.reserved)
                 continue  # there may be more to give back
@@ -194,13 +197,16 @@ class HoldDesk:
                 return
         outcomes.update((request.id, Unavailable()) for request in waiting)
 
-    def _tell(self, variant_id: UUID, kind: str, level: Any, hold_ids: Sequence[UUID]) -> None:
+    def _tell(
+        self, variant_id: UUID, kind: str, level: Any, hold_ids: Sequence[UUID], lapsed: int | None = None
+    ) -> None:
         event = StockChanged(
             variant_id=variant_id,
             kind=kind,
             on_hand=level.on_hand,
             reserved=level.reserved,
             version=level.version,
+            lapsed=lapsed,
         )
         self._publish(event, hold_ids)
 
@@ -247,7 +253,8 @@ class HoldDesk:
         try:
             connection = pooled.driver_connection
             assert isinstance(connection, psycopg.Connection)
-            with connection.cursor(row_factory=namedtuple_row) as cursor:
+            with TimedCursor(connection, row_factory=namedtuple_row) as cursor:
+                cursor.tell = self._tell_statement
                 yield cursor
         except psycopg.OperationalError:
             pooled.invalidate()

@@ -120,16 +120,19 @@ def place_hold(
         "expires_at": [now + ttl],
     }
     level = run(session, TAKE, parameters)
+    lapsed = 0
     if level is None:
         state = run(session, RECLAIM, {"variant_id": variant_id, "now": now})
         if state is None or not state.sellable:
             raise UnknownVariant(variant_id)
+        lapsed = state.expired
         while state.expired >= RECLAIM_LIMIT:
             state = run(session, RECLAIM, {"variant_id": variant_id, "now": now})
+            lapsed += state.expired
         level = run(session, TAKE, parameters)
         if level is None:
             raise OutOfStock(variant_id, state.on_hand - state.reserved)
-    announce(session, variant_id, "hold", level, hold_id=hold_id)
+    announce(session, variant_id, "hold", level, hold_id=hold_id, lapsed=lapsed or None)
     return hold_id
 
 
@@ -325,7 +328,7 @@ def reclaim_expired(session: Session, variant_id: UUID, *, now: datetime) -> int
     state = run(session, RECLAIM, {"variant_id": variant_id, "now": now})
     if state is None or not state.expired:
         return 0
-    announce(session, variant_id, "expire", state)
+    announce(session, variant_id, "expire", state, lapsed=state.expired)
     return int(state.expired)
 
 
@@ -393,6 +396,7 @@ def announce(
     *,
     hold_id: UUID | None = None,
     order_id: UUID | None = None,
+    lapsed: int | None = None,
 ) -> None:
     """Emit that a variant's level has changed. A level that the session knows is read again when it is needed."""
     known = session.identity_map.get(session.identity_key(StockLevel, variant_id))
@@ -408,5 +412,6 @@ def announce(
             version=level.version,
             hold_id=hold_id,
             order_id=order_id,
+            lapsed=lapsed,
         ),
     )

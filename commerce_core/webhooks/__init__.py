@@ -27,6 +27,14 @@ def includeme(config: Configurator) -> None:
     config.add_route("admin_webhook_deliveries_replay", f"{deliveries}/replay")
     config.add_route("admin_webhook_delivery", f"{deliveries}/{{delivery_id}}")
     config.add_route("admin_webhook_delivery_replay", f"{deliveries}/{{delivery_id}}/replay")
+    config.registry.figures.add(
+        "commerce_webhook_deliveries_oldest_seconds",
+        "How long the oldest delivery that an active endpoint has still to be told has waited.",
+        (),
+        "SELECT coalesce(max(extract(epoch FROM %(now)s - first.created_at)), 0) FROM webhook_endpoint AS endpoint"
+        " CROSS JOIN LATERAL (SELECT min(created_at) AS created_at FROM webhook_delivery"
+        " WHERE endpoint_id = endpoint.id AND state = 'waiting') AS first WHERE endpoint.active",
+    )
     config.include(".jobs")
     config.scan(".views")
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine
+import structlog
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 from support.metrics import Reading
 from webob import Request
 from webtest import TestApp
 
+from commerce_core.api import requests
 from commerce_core.application import close, make_configurator
 from commerce_core.embedded import EmbeddedPostgres
 from commerce_core.jobs.runner import run_due
-from commerce_core.metrics import Metrics
+from commerce_core.metrics import Metrics, statements
 from commerce_core.settings import CoreSettings
-from commerce_core.testing import StoppedClock, folder_for_postgres, make_settings
+from commerce_core.testing import StoppedClock, count_sql, folder_for_postgres, make_settings
 from tests.jobs.kinds import RAN, fatal, fragile, note
 
 HERE = {"REMOTE_ADDR": "127.0.0.1"}
@@ -210,6 +217,72 @@ def test_a_scrape_is_answered_while_the_database_is_away_and_after(clock: Stoppe
             assert away("commerce_database_pool_in_use") == 0
         finally:
             close(application.registry)
+
+
+def test_statements_are_counted_and_timed_those_that_fail_too(
+    application: Any, client: TestApp, read: Callable[[], Reading], make_variant: Callable[..., UUID]
+) -> None:
+    variant_id, engine = str(make_variant(stock=1)), application.registry.engine
+    name = "commerce_database_statement_seconds_count"
+    before = read()
+    with count_sql(engine) as sent:
+        client.get(f"/api/v1/holds/{uuid4()}", status=404)
+        with engine.connect() as connection, pytest.raises(DBAPIError):
+            connection.exec_driver_sql("SELECT no_such_column")
+    for status in (201, 409):
+        client.post_json(HOLDS, {"variant_id": variant_id, "quantity": 1}, status=status)
+    after = read()
+    assert after(name, pool="requests") - before(name, pool="requests") == len(sent) >= 2
+    # One takes; the other tries, and then looks what there is.
+    assert after(name, pool="holds") - before(name, pool="holds") == 3
+
+
+def test_holds_that_lapse_are_counted_wherever_that_is_noticed(
+    client: TestApp,
+    read: Callable[[], Reading],
+    make_variant: Callable[..., UUID],
+    clock: StoppedClock,
+    run_jobs: Callable[[], int],
+) -> None:
+    variant_id = str(make_variant(stock=2))
+    for _ in range(2):
+        client.post_json(HOLDS, {"variant_id": variant_id, "quantity": 1})
+    clock.tick(minutes=3)
+    client.post_json(HOLDS, {"variant_id": variant_id, "quantity": 2})  # noticed at the desk
+    assert read()("commerce_holds_expired_total") == 2
+    clock.tick(minutes=3)
+    run_jobs()  # noticed by a worker
+    assert read()("commerce_holds_expired_total") == 3
+
+
+@pytest.mark.commerce(settings={"log.slow_request_ms": 1, "log.slow_statement_ms": 1, "log.repeated_statements": 3})
+def test_slow_and_repeated_things_get_a_line_without_what_was_bound(
+    settings: CoreSettings, clock: StoppedClock, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (requests, statements):  # a logger that was used before goes on as it was configured then
+        monkeypatch.setattr(module, "_log", structlog.get_logger())
+
+    def busy(request: Any) -> Response:
+        for _ in range(3):
+            with request.registry.engine.connect() as connection:
+                connection.execute(text("SELECT pg_sleep(0.002), :secret"), {"secret": "hunter2"})
+        return Response("done")
+
+    config = make_configurator(settings, clock=clock)
+    config.add_route("busy", "/busy")
+    config.add_view(busy, route_name="busy", permission=NO_PERMISSION_REQUIRED)
+    application = config.make_wsgi_app()
+    try:
+        with capture_logs() as lines:
+            TestApp(application).get("/busy?token=hunter2")
+    finally:
+        close(config.registry)
+    events = Counter(line["event"] for line in lines)
+    assert (events["slow statement"], events["slow request"], events["statement repeated"]) == (3, 1, 1)
+    (repeated,) = (line for line in lines if line["event"] == "statement repeated")
+    assert (repeated["route"], repeated["times"]) == ("busy", 3)
+    assert repeated["statement"].startswith("SELECT pg_sleep(0.002), ")
+    assert "hunter2" not in str(lines)
 
 
 def test_two_applications_in_a_process_count_apart(application: Any, shop: Any, read: Callable[[], Reading]) -> None:
