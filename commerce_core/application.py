@@ -66,11 +66,11 @@ def make_application(settings: CoreSettings, *, clock: Clock | None = None) -> A
 
 
 def check_schema(connection: Connection, host: PluginHost) -> None:
-    """Raise MigrationsPending unless the database is as the core and the shop's plugins need it.
+    """Raise MigrationsPending unless the database is as the core and the shop's plugins need it, or ahead of that.
 
     The one place where the database is held against a shop's plugins; the shop's registry has it, for `/readyz`.
     """
-    migrations.check(connection, host.owners)
+    migrations.check(connection, host.owners, may_be_ahead=True)
 
 
 def make_configurator(settings: CoreSettings, *, clock: Clock | None = None) -> Configurator:
@@ -101,7 +101,7 @@ def check_plugins(settings: CoreSettings) -> PluginHost:
 
 def without_database(settings: CoreSettings) -> CoreSettings:
     """The same, for putting a shop together: nothing connects then, but an embedded database must run to be named."""
-    database = settings.sqlalchemy.model_copy(update={"url": "postgresql://not-needed"})
+    database = settings.sqlalchemy.model_copy(update={"url": "postgresql://not-needed", "direct_url": None})
     return settings.model_copy(update={"sqlalchemy": database})
 
 
@@ -114,8 +114,10 @@ def _configure(settings: CoreSettings, clock: Clock, host: PluginHost) -> Config
     registry.plugins = host
     registry.check_schema = partial(check_schema, host=host)
     registry.metrics = Metrics()
-    registry.database_url = embedded.resolve(settings.sqlalchemy.url)
-    registry.engine = make_engine(registry.database_url, settings.sqlalchemy)
+    database = settings.sqlalchemy
+    # For what outlives a transaction: listening, and the hold desk's connections with time-outs of their own.
+    registry.database_url = embedded.resolve(database.direct_url or database.url)
+    registry.engine = make_engine(embedded.resolve(database.url), database, pooled=database.direct_url is not None)
     for room in ROOMS:
         config.include(room)
     config.commit()

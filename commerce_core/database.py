@@ -87,8 +87,13 @@ def connection_options(settings: DatabaseSettings) -> str:
     )
 
 
-def make_engine(url: str, settings: DatabaseSettings) -> Engine:
-    """An engine with our time-outs whose retryable errors are tagged for pyramid_retry."""
+def make_engine(url: str, settings: DatabaseSettings, *, pooled: bool = False) -> Engine:
+    """An engine with our time-outs whose retryable errors are tagged for pyramid_retry.
+
+    `pooled`: `url` is a pooler that lends a connection for a transaction. Nothing is prepared on it then, and the
+    time-outs are the pooler's to set.
+    """
+    session: dict[str, Any] = {"prepare_threshold": None} if pooled else {"options": connection_options(settings)}
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         poolclass=WatchedPool,
@@ -100,8 +105,8 @@ def make_engine(url: str, settings: DatabaseSettings) -> Engine:
         json_deserializer=orjson.loads,
         connect_args={
             "connect_timeout": settings.connect_timeout_seconds,
-            "options": connection_options(settings),
             "application_name": "commerce",
+            **session,
         },
     )
     event.listen(engine, "handle_error", _tag_retryable)

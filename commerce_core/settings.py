@@ -124,6 +124,8 @@ class DatabaseSettings(Section):
     """`sqlalchemy.*`: the database and how patient we are with it. Time-outs in milliseconds unless named otherwise."""
 
     url: str
+    # PostgreSQL itself, where `url` is a pooler that lends connections for a transaction (PgBouncer).
+    direct_url: str | None = None
     pool_size: int = Field(default=6, ge=1, le=200)
     max_overflow: int = Field(default=0, ge=0, le=200)
     pool_timeout_seconds: float = Field(default=5.0, gt=0)

@@ -95,11 +95,11 @@ def _settings(config: str) -> CoreSettings:
 
 @contextmanager
 def _running(settings: CoreSettings) -> Iterator[str]:
-    """The address of the shop's database, which runs."""
+    """The address of the shop's database itself, which runs."""
     from commerce_core.embedded import embedded_postgres, folder_of, is_embedded, resolve
 
     if is_embedded(settings.sqlalchemy.url):
         with embedded_postgres(folder_of(settings.sqlalchemy.url)) as url:
             yield url
     else:
-        yield resolve(settings.sqlalchemy.url)
+        yield resolve(settings.sqlalchemy.direct_url or settings.sqlalchemy.url)

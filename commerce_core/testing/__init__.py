@@ -55,7 +55,7 @@ __all__ = ["migrated_template", "own_database_url", "own_engine", "redis_server"
 
 Result = TypeVar("Result")
 
-WEBHOOK_SECRET = "a-secret-for-tests-only"
+WEBHOOK_SECRET = "signs-webhooks-in-tests-only"
 DEFAULTS = {
     "commerce.environment": "development",
     "payments.manual_webhook_secret": WEBHOOK_SECRET,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, inspect, text
+from webtest import TestApp
 
 from commerce_core import migrations
+from commerce_core.application import close, make_application
 from commerce_core.migrations import MigrationFailed, MigrationsPending, MigrationsRefused, Owner, Patience
 from commerce_core.migrations.owners import core_tables
 from commerce_core.migrations.state import current_revisions
+from commerce_core.settings import CoreSettings
 from tests.migrations.packages import Packages
 
 
@@ -267,3 +271,14 @@ def test_nothing_is_done_where_a_plugins_revisions_cannot_be_used(packages: Pack
 def test_what_cannot_be_an_owner_is_refused(declare: Callable[[Packages], Owner], packages: Packages) -> None:
     with pytest.raises(MigrationsRefused):
         declare(packages)
+
+
+def test_a_shop_serves_and_starts_while_the_database_is_ahead_of_it(
+    application: Any, settings: CoreSettings, packages: Packages, engine: Engine
+) -> None:
+    """As during an upgrade, and after the shop was set back to the version before."""
+    migrations.upgrade(engine, [packages.newer_core()])
+    assert TestApp(application).get("/readyz").json["checks"]["migrations"] == "ok"
+    started = make_application(settings)
+    assert TestApp(started).get("/readyz").status_code == 200
+    close(started.registry)

@@ -79,6 +79,7 @@ class Crowd:
     ports: Sequence[int]
     variants: Mapping[UUID, int]
     insists: bool = False
+    keep_alive: bool = True
     visits: int = 2
     largest: int = 4
     fates: Mapping[str, int] = field(default_factory=lambda: FATES)
@@ -110,7 +111,7 @@ class Buyer:
         self.random = random.Random(f"{crowd.seed}:{number}")
         self.crowd = crowd
         self.told = crowd.told
-        self.browser = Browser(self.random.choice(crowd.ports))
+        self.browser = Browser(self.random.choice(crowd.ports), keep_alive=crowd.keep_alive)
         self.headers = {"X-Cart-Token": hashlib.sha256(self.random.randbytes(16)).hexdigest()}
 
     async def shop(self) -> None:
@@ -162,7 +163,7 @@ class Buyer:
         event_id = f"evt_{order_id}_{status}"
         body = json.dumps({"event_id": event_id, "order_id": str(order_id), "status": status}).encode()
         signature = {"X-Webhook-Signature": "sha256=" + ManualProvider.signature(WEBHOOK_SECRET, body)}
-        provider = Browser(self.random.choice(self.crowd.ports))
+        provider = Browser(self.random.choice(self.crowd.ports), keep_alive=self.crowd.keep_alive)
         deliveries = [
             self._insist("webhook", browser, "POST", "/payments/webhook", body, signature)
             for browser in (self.browser, provider)

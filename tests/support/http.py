@@ -14,6 +14,9 @@ ANSWER_SECONDS = 120.0
 IDLE_SECONDS = 20.0
 
 
+_ONCE = {"Connection": "close"}
+
+
 class BrokenConnection(Exception):
     """The server hung up, or is not there; whether the request had an effect is not known."""
 
@@ -25,10 +28,11 @@ class Answer:
 
 
 class Browser:
-    """One connection to one port of this machine, opened anew when it broke."""
+    """One connection to one port of this machine, opened anew when it broke; or one for each request."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, keep_alive: bool = True) -> None:
         self.port = port
+        self.keep_alive = keep_alive
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._answered_at: float | None = None
 
@@ -52,7 +56,8 @@ class Browser:
                 await self.connect()
                 assert self._streams is not None
                 reader, writer = self._streams
-                writer.write(_request(method, path, body, headers or {}))
+                headers = headers or {}
+                writer.write(_request(method, path, body, headers if self.keep_alive else {**headers, **_ONCE}))
                 await writer.drain()
                 asked_at = time.monotonic()
                 answer = await self._read_answer(reader)

@@ -77,9 +77,16 @@ class Process:
 class Web(Process):
     """A `commerce web` on a port of its own."""
 
-    def __init__(self, config: Path, program: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        config: Path,
+        program: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        workers: int = WORKERS,
+    ) -> None:
         self.port = free_port()
-        options = ("--port", str(self.port), "--workers", str(WORKERS))
+        options = ("--port", str(self.port), "--workers", str(workers))
         super().__init__([*program, "web", str(config), *options], environment, log)
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy import Engine, delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from commerce_core.database import transaction
@@ -40,7 +40,8 @@ PORTION = 2_000
 COMMIT_EVERY = {"whoosh": 10_000, "postgresql": 10_000}
 _COMMIT_EVERY = 50_000
 _LOCK_WRITER = text("SELECT pg_advisory_xact_lock(hashtext('commerce.search.writer'))")
-_LOCK_BUILDER = text("SELECT pg_try_advisory_lock(hashtext('commerce.search.builder'))")
+_LOCK_BUILDER = text("SELECT pg_try_advisory_xact_lock(hashtext('commerce.search.builder'))")
+_BE_PATIENT = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 _ARE_WAITING = text("SELECT EXISTS (SELECT FROM search_change WHERE applied_at IS NULL)")
 
 Progress = Callable[[int, int], object]
@@ -324,12 +325,9 @@ def _commit_every(search: SearchEngine) -> int:
 
 @contextmanager
 def _only_builder(engine: Engine) -> Iterator[None]:
-    """Hold the builder's lock, on a connection of its own, which is not lent to anybody afterwards."""
-    connection: Connection
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        try:
-            if not connection.scalar(_LOCK_BUILDER):
-                raise BuildUnderWay("another process is building an index")
-            yield
-        finally:
-            connection.invalidate()
+    """Hold the builder's lock, in a transaction that does nothing else: a pooler lends a connection for no longer."""
+    with engine.begin() as connection:
+        connection.execute(_BE_PATIENT)
+        if not connection.scalar(_LOCK_BUILDER):
+            raise BuildUnderWay("another process is building an index")
+        yield
