@@ -22,6 +22,7 @@ from commerce_core.settings import CoreSettings
 # The order of the house: each room may use those before it.
 ROOMS = (
     "commerce_core.database",
+    "commerce_core.replicas",
     "commerce_core.metrics.pools",
     "commerce_core.metrics.statements",
     "commerce_core.metrics.database",
@@ -101,7 +102,9 @@ def check_plugins(settings: CoreSettings) -> PluginHost:
 
 def without_database(settings: CoreSettings) -> CoreSettings:
     """The same, for putting a shop together: nothing connects then, but an embedded database must run to be named."""
-    database = settings.sqlalchemy.model_copy(update={"url": "postgresql://not-needed", "direct_url": None})
+    database = settings.sqlalchemy.model_copy(
+        update={"url": "postgresql://not-needed", "direct_url": None, "replica_urls": ()}
+    )
     return settings.model_copy(update={"sqlalchemy": database})
 
 
@@ -131,6 +134,7 @@ def close(registry: Any) -> None:
     registry.cache.close()
     registry.hold_desk.close()
     registry.limiter.close()
+    registry.replicas.close()
     registry.engine.dispose()
 
 

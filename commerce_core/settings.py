@@ -126,6 +126,9 @@ class DatabaseSettings(Section):
     url: str
     # PostgreSQL itself, where `url` is a pooler that lends connections for a transaction (PgBouncer).
     direct_url: str | None = None
+    # For what visitors read of the catalogue, and how far behind, in seconds, one may be.
+    replica_urls: Names = ()
+    replica_lag_seconds: float = Field(default=2.0, gt=0, le=60)
     pool_size: int = Field(default=6, ge=1, le=200)
     max_overflow: int = Field(default=0, ge=0, le=200)
     pool_timeout_seconds: float = Field(default=5.0, gt=0)
