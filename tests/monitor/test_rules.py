@@ -103,8 +103,10 @@ CASES: dict[str, tuple[Wrong, str, Wrong]] = {
 SETTINGS = MonitorSettings(queue_jobs=10)
 
 
-def test_there_is_a_case_for_every_rule() -> None:
+def test_there_is_a_case_and_a_runbook_for_every_rule() -> None:
     assert CASES.keys() | {"certificate"} == RULES_BY_NAME.keys()
+    runbooks = (Path(__file__).parents[2] / "docs" / "runbooks.md").read_text()
+    assert all(f"\n## {name}\n" in runbooks for name in RULES_BY_NAME)
 
 
 def look(engine: Engine, name: str, now: datetime, settings: MonitorSettings = SETTINGS) -> list[Finding]:
