@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is killed in the middle of it"),
 ]
 # Of every so many moments one, so that the usual run is quick; another one in each round.
-STEP = 1 if os.environ.get("COMMERCE_SOAK") else 6
+STEP = 1 if os.environ.get("COMMERCE_SOAK") else 9
 
 
 def in_a_process_that_dies(shop: Shop, moment: int, act: Callable[[], object]) -> bool:
@@ -80,7 +80,7 @@ def next_job(shop: Shop) -> Callable[[], object]:
 
 def revive(shop: Shop) -> None:
     """The next worker finds what the dead one has left."""
-    for _ in range(4):
+    for _ in range(2):
         shop.clock.tick(seconds=61)
         shop.work()
     with shop.engine.connect() as connection:
