@@ -6,15 +6,15 @@ has been looked at and is not seen any more is resolved. The daily comparison go
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Text, any_, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from commerce_core.jobs.kinds import JobContext, job
@@ -89,7 +89,7 @@ def compare(connection: Connection, *, since: datetime, now: datetime) -> Report
             attempt.intent_id: attempt
             for attempt in session.scalars(
                 select(StripeAttempt).where(
-                    StripeAttempt.intent_id.in_(intents)
+                    _is_one_of(StripeAttempt.intent_id, intents)
                     | (StripeAttempt.created_at.between(since, until) & StripeAttempt.intent_id.is_not(None))
                 )
             )
@@ -97,10 +97,12 @@ def compare(connection: Connection, *, since: datetime, now: datetime) -> Report
         payments = {
             payment.provider_reference: payment
             for payment in session.scalars(
-                select(Payment).where(Payment.provider == CODE, Payment.provider_reference.in_(attempts))
+                select(Payment).where(Payment.provider == CODE, _is_one_of(Payment.provider_reference, attempts))
             )
         }
-        known = {row.id: row for row in session.scalars(select(StripeRefund).where(StripeRefund.id.in_(refunds)))}
+        known = {
+            row.id: row for row in session.scalars(select(StripeRefund).where(_is_one_of(StripeRefund.id, refunds)))
+        }
         ours = session.scalars(
             select(Refund)
             .join(Refund.payment)
@@ -119,6 +121,11 @@ def compare(connection: Connection, *, since: datetime, now: datetime) -> Report
             found += _of_refund(refund, known.get(refund["id"]), now=now)
     found += _lost_refunds(ours, refunds)
     return Report(since, len(mine), len(ours), tuple(found))
+
+
+def _is_one_of(column: Any, names: Iterable[str | None]) -> ColumnElement[bool]:
+    """As one parameter: there may be more names than a statement has room for."""
+    return column == any_(literal([name for name in names if name is not None], ARRAY(Text)))  # type: ignore[no-any-return]
 
 
 def keep(session: Session, report: Report, *, now: datetime) -> int:

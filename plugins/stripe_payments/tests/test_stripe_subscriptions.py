@@ -464,6 +464,8 @@ def test_nobody_sees_or_changes_the_subscriptions_of_others(
     other.get(path, status=404)
     other.post_json(f"{path}/changes", {"action": "cancel"}, status=404)
     other.get(f"{PAY}/subscription-preview?subscription={ada.row().id}&plan=pro", status=404)
+    stolen = {"plan": "plain", "payment_method": ada.customer().default_payment_method}
+    assert other.post_json(SUBSCRIPTIONS, stolen, status=422).json["type"] == "/problems/invalid-input"
     ada.shop.guest().get(SUBSCRIPTIONS, status=401)
     ada.shop.guest().post_json(SUBSCRIPTIONS, {"plan": "plain"}, status=401)
     other.get(f"{ADMIN_STRIPE}/subscriptions", status=403)

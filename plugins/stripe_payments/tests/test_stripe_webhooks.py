@@ -123,9 +123,13 @@ def test_w6_odd_texts_in_an_event_that_is_signed_are_no_error(sender, events, od
 def test_w7_the_door_takes_small_posts_and_nothing_else(sender, events):
     sender.send(event(padding="x" * 2_048), status=413)
     assert sender.app.get("/webhooks/stripe", status=405)
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
+        body = json.dumps(event()).encode()
+        headers = {"Stripe-Signature": signature(body, SECRET, sender.now), "Content-Type": content_type}
+        sender.app.request("/webhooks/stripe", method="POST", body=body, headers=headers, status=200)
     with_cookies = sender.send(event())
     assert "Set-Cookie" not in with_cookies.headers
-    assert len(events()) == 1
+    assert len(events()) == 5
 
 
 def test_w8_an_unknown_type_is_kept_and_ignored(sender, events, run_jobs):
