@@ -22,6 +22,8 @@ from commerce_core.settings import CoreSettings
 # The order of the house: each room may use those before it.
 ROOMS = (
     "commerce_core.database",
+    "commerce_core.replicas",
+    "commerce_core.pulse",
     "commerce_core.metrics.pools",
     "commerce_core.metrics.statements",
     "commerce_core.metrics.database",
@@ -33,6 +35,7 @@ ROOMS = (
     "commerce_core.cache",
     "commerce_core.plugins",
     "commerce_core.accounts",
+    "commerce_core.maintenance",
     "commerce_core.webhooks",
     # Its addresses are among those of the catalogue and the stock, and more exact: so they come first.
     "commerce_core.imports",
@@ -43,6 +46,7 @@ ROOMS = (
     "commerce_core.carts",
     "commerce_core.orders",
     "commerce_core.payments",
+    "commerce_core.monitor",
     "commerce_core.demo.images",
 )
 
@@ -101,7 +105,9 @@ def check_plugins(settings: CoreSettings) -> PluginHost:
 
 def without_database(settings: CoreSettings) -> CoreSettings:
     """The same, for putting a shop together: nothing connects then, but an embedded database must run to be named."""
-    database = settings.sqlalchemy.model_copy(update={"url": "postgresql://not-needed", "direct_url": None})
+    database = settings.sqlalchemy.model_copy(
+        update={"url": "postgresql://not-needed", "direct_url": None, "replica_urls": ()}
+    )
     return settings.model_copy(update={"sqlalchemy": database})
 
 
@@ -128,9 +134,11 @@ def _configure(settings: CoreSettings, clock: Clock, host: PluginHost) -> Config
 def close(registry: Any) -> None:
     """Let go of all that a shop has open: connections, threads. What it has still to tell others is told first."""
     stop(registry)
+    registry.pulse.close()
     registry.cache.close()
     registry.hold_desk.close()
     registry.limiter.close()
+    registry.replicas.close()
     registry.engine.dispose()
 
 

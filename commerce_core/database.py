@@ -137,7 +137,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 def _request_session(request: Any) -> Session:
     """The session of this request; joins the request's transaction and is committed by it."""
-    session = Session(bind=request.registry.engine, expire_on_commit=False)
+    session = Session(bind=request.registry.replicas.engine_for(request), expire_on_commit=False)
     session.info.update(request_id=request.id, bus=request.registry.bus, request=weakref.ref(request))
     zope.sqlalchemy.register(session, transaction_manager=request.tm, initial_state="changed")
     request.add_finished_callback(lambda _: session.close())

@@ -35,6 +35,8 @@ def kept_answer(
         response = json_response(build()[0], 200)
         response.headers.update({"Cache-Control": "no-store", "Vary": VARY})
         return response
+    # A visitor may be told what was right a moment ago. Who has a cart may have changed something himself.
+    request.may_be_late = actor is None and "X-Cart-Token" not in request.headers
     entry = request.registry.cache.get_or_build(_key(request, arguments), build)
     response = json_response(entry.body, 200)
     headers = response.headers

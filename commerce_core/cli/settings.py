@@ -32,8 +32,8 @@ def show(config: str) -> None:
             shown = "********" if isinstance(value, SecretStr) else value
             if isinstance(value, tuple):
                 shown = ", ".join(map(str, value))
-            if key == "url" and value is not None:
-                shown = _without_password(value)
+            if key.endswith(("url", "urls")) and value is not None:
+                shown = _without_password(str(shown))
             click.echo(f"{section}.{key} = {'' if shown is None else shown}")
 
 

@@ -128,6 +128,15 @@ class Shop:
     def ports(self) -> list[int]:
         return [web.port for web in self.web]
 
+    def ask(self, port: int, path: str) -> int:
+        """The status that a server answers, on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
     @property
     def output(self) -> str:
         return "\n".join(process.output for process in (*self.web, self.worker))
