@@ -111,8 +111,9 @@ class Shop:
 
     def hand_out(self) -> None:
         """The jobs of the events that have come are wanted, and not done yet."""
-        with transaction(self.engine) as session:
-            context = JobContext(uuid7(), "", 1, self.application.registry, self.engine, session)
+        registry = self.application.registry
+        with transaction(registry.engine) as session:
+            context = JobContext(uuid7(), "", 1, registry, registry.engine, session)
             hand_out_events.function(context)
 
     def tell(self, type: str = "*", **how: Any) -> None:
