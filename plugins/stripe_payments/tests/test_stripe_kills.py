@@ -116,6 +116,31 @@ def test_a_worker_that_dies_while_it_uses_an_event(shop: Shop) -> None:
     assert_stock_adds_up(shop.engine)
 
 
+def test_what_dies_while_it_takes_an_event_in_and_hands_it_out(shop: Shop) -> None:
+    """Between the signature and the answer, and between the event and its job. Stripe tells again."""
+    variant = shop.make_variant(stock=10_000)
+
+    def take_in() -> None:
+        shop.fake.deliver("payment_intent.succeeded")
+        shop.hand_out()
+
+    def scenario(moment: int) -> bool:
+        order = shop.order(variant=variant)
+        shop.pay(order)
+        before = shop.level(order)
+        died = in_a_process_that_dies(shop, moment, take_in)
+        shop.fake.deliver("payment_intent.succeeded")
+        revive(shop)
+        assert shop.states(order) == ("processing", "paid"), moment
+        assert shop.level(order) == (before[0] - 1, before[1] - 1), moment
+        assert _count(shop, order, "orders.mail_paid") == 1, moment
+        shop.tell()
+        return died
+
+    assert every_moment(scenario) * STEP > 8
+    assert_stock_adds_up(shop.engine)
+
+
 def test_a_worker_that_dies_while_it_gives_money_back(shop: Shop) -> None:
     variant = shop.make_variant(stock=10_000)
 
