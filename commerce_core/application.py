@@ -24,6 +24,7 @@ ROOMS = (
     "commerce_core.database",
     "commerce_core.replicas",
     "commerce_core.pulse",
+    "commerce_core.tracing",
     "commerce_core.metrics.pools",
     "commerce_core.metrics.statements",
     "commerce_core.metrics.database",
@@ -140,6 +141,9 @@ def close(registry: Any) -> None:
     registry.limiter.close()
     registry.replicas.close()
     registry.engine.dispose()
+    for outlet in (registry.tracing, registry.reports):
+        if outlet is not None:
+            outlet.close()
 
 
 def _bake_request_properties(config: Configurator) -> None:

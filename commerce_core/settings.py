@@ -447,6 +447,24 @@ class MonitorSettings(Section):
         return self
 
 
+class TracingSettings(Section):
+    """`tracing.*`: traces by OpenTelemetry, to an OTLP/HTTP collector. Needs the extra `otel`."""
+
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    service: str = Field(default="commerce", min_length=1, max_length=100)
+    # The share of traces that are kept, but for those whose caller has decided.
+    sample: float = Field(default=1.0, ge=0, le=1)
+
+
+class SentrySettings(Section):
+    """`sentry.*`: where errors that are our fault are reported. Needs the extra `sentry`."""
+
+    given_secrets: ClassVar[frozenset[str]] = frozenset({"dsn"})
+    dsn: SecretStr | None = None
+    environment: str = Field(default="production", min_length=1, max_length=64)
+    sample: float = Field(default=1.0, ge=0, le=1)
+
+
 class CoreSettings(Section):
     """Every setting of the core, by section."""
 
@@ -472,6 +490,8 @@ class CoreSettings(Section):
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     monitor: MonitorSettings = MonitorSettings()
+    tracing: TracingSettings = TracingSettings()
+    sentry: SentrySettings = SentrySettings()
 
     _of_plugins: dict[str, dict[str, str]] = PrivateAttr(default_factory=dict)
     _ignored: tuple[str, ...] = ()

@@ -89,6 +89,10 @@ def on_error(error: Exception, request: Any) -> Response:
             _log.warning("unavailable", request_id=request.id, error=first_line(error))
         return problem_response(Unavailable(), request)
     _log.error("unexpected error", request_id=request.id, exc_info=error)
+    reports = request.registry.reports
+    if reports is not None:
+        matched = request.matched_route
+        reports.error(error, request_id=request.id, route="" if matched is None else matched.pattern)
     return problem_response(Problem(), request)
 
 

@@ -25,6 +25,7 @@ from commerce_core.database import transaction
 from commerce_core.events import EventBus, ProductChanged
 from commerce_core.jobs.kinds import Fatal, JobContext, Retry, job
 from commerce_core.settings import CdnSettings
+from commerce_core.tracing import outgoing_call
 
 # As many tags or addresses as Cloudflare takes in one call on any plan.
 MOST_AT_A_TIME = 30
@@ -62,13 +63,14 @@ class Cloudflare:
         self._http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=15), retries=False)
 
     def purge(self, *, tags: Sequence[str], urls: Sequence[str]) -> None:
-        answer = self._http.request(
-            "POST",
-            self._address,
-            body=orjson.dumps({"tags": tags} if tags else {"files": urls}),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-            preload_content=False,
-        )
+        with outgoing_call("POST", self._address):
+            answer = self._http.request(
+                "POST",
+                self._address,
+                body=orjson.dumps({"tags": tags} if tags else {"files": urls}),
+                headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+                preload_content=False,
+            )
         try:
             body = answer.read(_LONGEST_ANSWER)
         finally:

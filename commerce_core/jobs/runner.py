@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -75,9 +75,16 @@ class Runner:
         with self._transaction() as session:
             context = JobContext(claim.job_id, claim.name, claim.attempt, self.registry, self.engine, session)
             self.deadline = time.monotonic() + kind.timeout
-            with time_limit(kind.timeout):
+            with time_limit(kind.timeout), self._traced(kind, claim):
                 kind.function(context, **kind.checked(claim.arguments))
             service.finish(session, claim, now=self._now())
+
+    def _traced(self, kind: JobKind, claim: Claim) -> AbstractContextManager[Any]:
+        tracing = self.registry.tracing
+        if tracing is None:
+            return nullcontext()
+        traced: AbstractContextManager[Any] = tracing.job(kind.name, str(claim.job_id), claim.attempt, kind.queue)
+        return traced
 
     def _failed(self, kind: JobKind, claim: Claim, error: Exception) -> str:
         wait = kind.wait_after(claim.attempt)
@@ -91,6 +98,8 @@ class Runner:
                 service.fail(session, claim, error, retry_after=wait, now=self._now())
         except JobLost:
             return "lost"
+        if wait is None and self.registry.reports is not None:
+            self.registry.reports.error(error, job=claim.name, job_id=str(claim.job_id))
         return "dead" if wait is None else "retry"
 
     @contextmanager

@@ -19,6 +19,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from commerce_core.metrics import Metrics
+from commerce_core.tracing import note_statement
 
 _log = structlog.get_logger("commerce.database")
 LONGEST_STATEMENT = 2_000
@@ -46,6 +47,7 @@ class Statements:
 
         def told(statement: str, seconds: float) -> None:
             observe(seconds)
+            note_statement(pool, statement, seconds)
             if slow and seconds >= slow:
                 _log.warning(
                     "slow statement",

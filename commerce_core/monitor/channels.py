@@ -19,6 +19,7 @@ from commerce_core.mail.service import queue_mail
 from commerce_core.monitor.models import Alert
 from commerce_core.monitor.rules import RULES_BY_NAME
 from commerce_core.settings import CoreSettings
+from commerce_core.tracing import outgoing_call
 
 _TIMEOUT = urllib3.Timeout(connect=5, read=10)
 _LONGEST_ANSWER = 4_096
@@ -202,14 +203,15 @@ def _http() -> urllib3.PoolManager:
 def _post(http: urllib3.PoolManager, name: str, url: str, body: dict[str, Any], good: tuple[int, ...]) -> None:
     """Neither the address nor the body gets into an error: both may hold secrets."""
     try:
-        answer = http.request(
-            "POST",
-            url,
-            body=orjson.dumps(body),
-            headers={"Content-Type": "application/json"},
-            redirect=False,
-            preload_content=False,
-        )
+        with outgoing_call("POST", url):
+            answer = http.request(
+                "POST",
+                url,
+                body=orjson.dumps(body),
+                headers={"Content-Type": "application/json"},
+                redirect=False,
+                preload_content=False,
+            )
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise ConnectionError(f"{name} could not be reached: {type(error).__name__}") from None
     try:

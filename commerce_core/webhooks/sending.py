@@ -10,6 +10,7 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from commerce_core.settings import CoreSettings
+from commerce_core.tracing import outgoing_call
 from commerce_core.webhooks.addresses import Resolve, Target, addresses_of, read_url
 
 # Of an answer, so much is read and kept.
@@ -56,7 +57,7 @@ class Sender:
             )
         else:
             pool = urllib3.HTTPConnectionPool(address, target.port, timeout=timeout)
-        with pool:
+        with pool, outgoing_call("POST", f"{target.scheme}://{target.netloc}"):
             answer = pool.urlopen(
                 "POST",
                 target.path,
