@@ -36,11 +36,14 @@ QUERIES = 200
 def bench(console: Console, _engine: Engine, _url: str, config: Path, seconds: float) -> None:
     """Prints two tables: the indexes, and the searches. In a database of its own.
 
-    With COMMERCE_BENCH_MILLION=1 at a million products, too; COMMERCE_BENCH_SIZES=10000 measures at these sizes only.
+    With COMMERCE_BENCH_MILLION=1 at a million products, too; COMMERCE_BENCH_SIZES=10000 measures at these sizes only,
+    COMMERCE_BENCH_ENGINES=tantivy with these engines only.
     """
     sizes = {**SIZES, **(MILLION if os.environ.get("COMMERCE_BENCH_MILLION") else {})}
     if wanted := os.environ.get("COMMERCE_BENCH_SIZES"):
         sizes = {size: {**SIZES, **MILLION}[size] for size in map(int, wanted.split(","))}
+    if only := os.environ.get("COMMERCE_BENCH_ENGINES"):
+        sizes = {size: tuple(code for code in engines if code in only.split(",")) for size, engines in sizes.items()}
     indexes = Table(title="Indexes of search")
     for column in ("products", "engine", "build s", "products a second", "CPU s", "MB"):
         indexes.add_column(column, justify="left" if column == "engine" else "right")

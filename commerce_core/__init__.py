@@ -16,4 +16,5 @@ def main(global_config: dict[str, str], **raw_settings: Any) -> Any:
     # What else matters of [DEFAULT] has been interpolated already.
     application = make_application(parse_settings({**raw_settings, "__file__": global_config.get("__file__")}))
     stop_at_exit(application.registry)
+    application.registry.pulse.start()
     return application

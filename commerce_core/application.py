@@ -23,6 +23,7 @@ from commerce_core.settings import CoreSettings
 ROOMS = (
     "commerce_core.database",
     "commerce_core.replicas",
+    "commerce_core.pulse",
     "commerce_core.metrics.pools",
     "commerce_core.metrics.statements",
     "commerce_core.metrics.database",
@@ -34,6 +35,7 @@ ROOMS = (
     "commerce_core.cache",
     "commerce_core.plugins",
     "commerce_core.accounts",
+    "commerce_core.maintenance",
     "commerce_core.webhooks",
     # Its addresses are among those of the catalogue and the stock, and more exact: so they come first.
     "commerce_core.imports",
@@ -44,6 +46,7 @@ ROOMS = (
     "commerce_core.carts",
     "commerce_core.orders",
     "commerce_core.payments",
+    "commerce_core.monitor",
     "commerce_core.demo.images",
 )
 
@@ -131,6 +134,7 @@ def _configure(settings: CoreSettings, clock: Clock, host: PluginHost) -> Config
 def close(registry: Any) -> None:
     """Let go of all that a shop has open: connections, threads. What it has still to tell others is told first."""
     stop(registry)
+    registry.pulse.close()
     registry.cache.close()
     registry.hold_desk.close()
     registry.limiter.close()

@@ -7,6 +7,8 @@ from commerce_core.carts.models import Cart, CartLine
 from commerce_core.catalog.models import Brand, Category, Product, Variant
 from commerce_core.jobs.models import Job, JobBatch, JobMessage, PeriodicJob
 from commerce_core.mail.models import Mail
+from commerce_core.maintenance.models import Maintenance
+from commerce_core.monitor.models import Alert, HostState, TrafficMinute
 from commerce_core.orders.models import (
     Fulfillment,
     FulfillmentLine,
@@ -20,6 +22,7 @@ from commerce_core.stock.models import Hold, StockLevel, StockMovement, StockSig
 from commerce_core.webhooks.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
+    "Alert",
     "ApiToken",
     "AuditEntry",
     "Brand",
@@ -29,11 +32,13 @@ __all__ = [
     "Fulfillment",
     "FulfillmentLine",
     "Hold",
+    "HostState",
     "IdempotencyKey",
     "Job",
     "JobBatch",
     "JobMessage",
     "Mail",
+    "Maintenance",
     "Order",
     "OrderAdjustment",
     "OrderEvent",
@@ -47,6 +52,7 @@ __all__ = [
     "StockLevel",
     "StockMovement",
     "StockSignal",
+    "TrafficMinute",
     "User",
     "Variant",
     "Verification",

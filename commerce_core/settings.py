@@ -78,6 +78,12 @@ def _has_number(link: str) -> str:
     return link
 
 
+def _has_rule(link: str) -> str:
+    if "{rule}" not in link or set(re.findall(r"{(.*?)}", link)) != {"rule"}:
+        raise ValueError("must say where the rule's name goes: {rule}")
+    return link
+
+
 LinkWithToken = Annotated[str, AfterValidator(_has_token)]
 LinkWithNumber = Annotated[str, AfterValidator(_has_number)]
 
@@ -395,6 +401,52 @@ class LogSettings(Section):
     repeated_statements: int = Field(default=0, ge=0)
 
 
+class MonitorSettings(Section):
+    """`monitor.*`: from when on somebody has to be told that something is wrong, and how. See docs/operations.md.
+
+    At 0 a rule is off.
+    """
+
+    given_secrets: ClassVar[frozenset[str]] = frozenset({"slack_url", "pagerduty_key"})
+    # How often workers check; 0: never.
+    every_seconds: int = Field(default=60, ge=0, le=3_600)
+    stock_verify_minutes: int = Field(default=60, ge=0, le=1_440)
+    # An alert is over when so many checks in a row were good.
+    good_checks: int = Field(default=2, ge=1, le=100)
+    keep_days: int = Field(default=90, ge=1, le=3_650)
+    # Over how many minutes requests are looked at, and of how few nothing can be said.
+    window_minutes: int = Field(default=5, ge=1, le=60)
+    least_requests: int = Field(default=50, ge=1)
+    error_percent: float = Field(default=1.0, ge=0, le=100)
+    p95_ms: float = Field(default=1_000.0, ge=0)
+    queue_jobs: int = Field(default=10_000, ge=0)
+    queue_wait_seconds: float = Field(default=60.0, ge=0)
+    dead_jobs: int = Field(default=1, ge=0)
+    webhook_seconds: float = Field(default=900.0, ge=0)
+    delivery_seconds: float = Field(default=21_600.0, ge=0)
+    stock_discrepancies: int = Field(default=1, ge=0)
+    disk_percent: float = Field(default=90.0, ge=0, le=100)
+    disks: Names = ("/",)
+    memory_percent: float = Field(default=95.0, ge=0, le=100)
+    certificate_days: float = Field(default=14.0, ge=0)
+    # `host` or `host:port`; and whom to trust, where that is not who the system trusts.
+    certificates: Names = ()
+    certificate_authority: str | None = None
+    slack_url: SecretStr | None = None
+    pagerduty_key: SecretStr | None = None
+    pagerduty_url: str = Field(default="https://events.pagerduty.com/v2/enqueue", pattern=r"^https?://[^\s?#]+$")
+    mail_to: Annotated[tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...], BeforeValidator(_words)] = ()
+    runbooks: Annotated[str, AfterValidator(_has_rule)] = "docs/runbooks.md#{rule}"
+
+    @model_validator(mode="after")
+    def _slack_is_an_address(self) -> Self:
+        if self.slack_url is not None and not re.match(r"https?://\S+$", self.slack_url.get_secret_value()):
+            raise ValueError("monitor.slack_url: write the whole address, with https://")
+        if self.certificate_authority is not None and not Path(self.certificate_authority).is_file():
+            raise ValueError(f"monitor.certificate_authority: there is no file {self.certificate_authority}")
+        return self
+
+
 class CoreSettings(Section):
     """Every setting of the core, by section."""
 
@@ -419,6 +471,7 @@ class CoreSettings(Section):
     scheduler: SchedulerSettings = SchedulerSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
+    monitor: MonitorSettings = MonitorSettings()
 
     _of_plugins: dict[str, dict[str, str]] = PrivateAttr(default_factory=dict)
     _ignored: tuple[str, ...] = ()

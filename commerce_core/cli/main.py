@@ -25,6 +25,8 @@ COMMANDS = {
     "mail": "commerce_core.mail.commands:mail",
     "webhooks": "commerce_core.webhooks.commands:webhooks",
     "user": "commerce_core.accounts.commands:user",
+    "monitor": "commerce_core.monitor.commands:monitor",
+    "maintenance": "commerce_core.maintenance.commands:maintenance",
     "plugins": "commerce_core.plugins.commands:plugins",
     "settings": "commerce_core.cli.settings:settings",
     "openapi": "commerce_core.cli.openapi:openapi",

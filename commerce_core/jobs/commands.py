@@ -73,6 +73,7 @@ def _start_plugins(registry: Any) -> None:
 
     stop_at_exit(registry)
     start(registry, "worker")
+    registry.pulse.start()
 
 
 @click.command()

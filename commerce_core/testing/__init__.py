@@ -67,6 +67,9 @@ DEFAULTS = {
     "stock.sold_out_memory_ms": "0",
     # What a test changes is dropped from the cache at once.
     "cache.delay_ms": "0",
+    # What it finds of the machine under test is no business of the shop's.
+    "monitor.every_seconds": "0",
+    "monitor.stock_verify_minutes": "0",
     # Tests ask as often as they like; those of limits set them.
     **{f"limits.{strategy}": "off" for strategy in STRATEGIES},
 }

@@ -326,6 +326,8 @@ def test_alerts_and_dashboard_ask_for_metrics_that_there_are(render: Render) -> 
     for expression in asked:
         for name in re.findall(r"commerce_[a-z0-9_]+", expression):
             assert name in known or name.removesuffix("_bucket") in known, name
+    runbooks = set(re.findall(r"^## ([a-z-]+)$", (ROOT / "docs" / "runbooks.md").read_text(), re.M))
+    assert {rule["annotations"]["runbook_url"].partition("#")[2] for rule in rules} <= runbooks
     assert all(
         rule["annotations"]["summary"] and rule["labels"]["severity"] in ("critical", "warning") for rule in rules
     )
