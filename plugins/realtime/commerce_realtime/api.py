@@ -95,7 +95,7 @@ class Api:
         if request.parameter("auth_version") != "1.0":
             raise Refused(401, "auth_version is not 1.0.")
         stamp = request.parameter("auth_timestamp") or ""
-        if not stamp.isdigit() or abs(time.time() - int(stamp[:15])) > CLOCK_SECONDS:
+        if not (stamp.isascii() and stamp.isdigit()) or abs(time.time() - int(stamp[:15])) > CLOCK_SECONDS:
             raise Refused(401, f"auth_timestamp is not within {CLOCK_SECONDS} seconds of now.")
         digest = request.parameter("body_md5")
         if (request.body or digest) and digest != hashlib.md5(request.body, usedforsecurity=False).hexdigest():

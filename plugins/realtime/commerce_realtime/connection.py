@@ -35,6 +35,8 @@ CLOSE_SECONDS = 5.0
 # Messages that wait for the answer to the one before, and fragments of a message.
 MOST_WAITING = 200
 MOST_FRAGMENTS = 100
+# Answers to pings go out past the outbox: unsent bytes beyond the limit for it, after which a socket is cut.
+MOST_UNSENT = 262_144
 _log = structlog.get_logger("commerce.realtime")
 _IS_UPGRADE = re.compile(rb"^upgrade:[^\r\n]*websocket", re.IGNORECASE | re.MULTILINE)
 # The library would write a line for each connection.
@@ -111,11 +113,15 @@ class Connection(asyncio.Protocol):
             self._take_in()
 
     def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.pause()
         if self.outbox is None and self.is_open:
             self.outbox = Outbox(self.server.now(), self.server.settings.max_waiting)
             self.server.slow.add(self)
 
     def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.resume()
         outbox, self.outbox = self.outbox, None
         self.server.slow.discard(self)
         if outbox is None or not self.is_open:
@@ -228,6 +234,8 @@ class Connection(asyncio.Protocol):
             if self.is_open and isinstance(event, Frame):
                 self._take_in_frame(event)
         self._flush()
+        if self.outbox is not None and self._unsent() > self.server.settings.max_buffered_bytes + MOST_UNSENT:
+            self.abort()
         if self.is_open and self._ws.close_sent is not None:
             # The library has closed it: the client wanted to, or has broken the rules.
             self._leave(self._ws.close_sent.code)
@@ -238,6 +246,7 @@ class Connection(asyncio.Protocol):
     def _take_in_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PING:
             self.sends_pings = True
+            self.server.dialogue.is_too_much(self)
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             data = bytes(frame.data)
             if frame.fin and self._parts is None:
@@ -283,6 +292,9 @@ class Connection(asyncio.Protocol):
             else:
                 self.transport.close()
                 self.server.is_closing(self, CLOSE_SECONDS)
+
+    def _unsent(self) -> int:
+        return self.transport.get_write_buffer_size()
 
     def _leave(self, code: int) -> None:
         """It is no WebSocket any more: nobody is to send anything."""

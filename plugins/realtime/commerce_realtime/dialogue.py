@@ -61,8 +61,8 @@ class Dialogue:
             return Code.UNAUTHORIZED, "Origin not allowed"
         return None
 
-    def hear(self, connection: Connection, data: bytes) -> None:
-        """Answer one message."""
+    def is_too_much(self, connection: Connection) -> bool:
+        """Count a message, or a ping, of a connection. Who goes on though told that it is too much is sent away."""
         connection.counted += 1
         most = self._settings.messages_per_second * COUNTED_SECONDS
         if most and connection.counted > most:
@@ -70,6 +70,12 @@ class Dialogue:
                 connection.refuse(Code.TOO_MUCH, "Too many messages")
             elif connection.counted % 10 == 0 or connection.counted == most + 1:
                 connection.send(wire.error(Code.TOO_MUCH, "Too many messages"))
+            return True
+        return False
+
+    def hear(self, connection: Connection, data: bytes) -> None:
+        """Answer one message."""
+        if self.is_too_much(connection):
             return
         message = _read(data)
         if message is None:
@@ -214,7 +220,11 @@ class Dialogue:
             return
         connection.client_events.take(now)
         data = message.get("data")
-        text = data if isinstance(data, str) else orjson.dumps({} if data is None else data).decode()
+        try:
+            text = data if isinstance(data, str) else orjson.dumps({} if data is None else data).decode()
+        except orjson.JSONEncodeError:  # what is nested deeply can be read, but not be written
+            connection.send(wire.error(Code.COME_BACK, "Invalid message format"))
+            return
         user_id = channel.members.get(connection) if channel.members is not None else None
         self._server.relay(connection, channel, event, text, user_id)
 
@@ -251,7 +261,10 @@ def _member(channel_data: object) -> tuple[str, Any] | None:
         return None
     user_id = _identifier(content.get("user_id"))
     user_info = content.get("user_info")
-    if user_id is None or len(orjson.dumps(user_info)) > LONGEST_USER_INFO:
+    try:
+        if user_id is None or len(orjson.dumps(user_info)) > LONGEST_USER_INFO:
+            return None
+    except orjson.JSONEncodeError:  # nested too deeply
         return None
     return user_id, user_info
 

@@ -59,7 +59,10 @@ class Refused(Exception):
 
 
 class Exchange:
-    """One connection's requests, one after the other."""
+    """One connection's requests, one after the other.
+
+    Nothing more is read while one is answered, or while its client does not read: so nothing piles up.
+    """
 
     def __init__(self, server: Server, transport: asyncio.Transport) -> None:
         self._server = server
@@ -69,6 +72,7 @@ class Exchange:
         self._request: h11.Request | None = None
         self._body = bytearray()
         self._task: asyncio.Task[None] | None = None
+        self._is_full = False
 
     @property
     def is_idle(self) -> bool:
@@ -79,11 +83,30 @@ class Exchange:
         self._protocol.receive_data(data)
         self._take_in()
 
+    def pause(self) -> None:
+        """The client does not read."""
+        self._is_full = True
+        self._read_on_if_idle()
+
+    def resume(self) -> None:
+        """It reads again."""
+        self._is_full = False
+        self._take_in()
+
+    def _read_on_if_idle(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._task is None and not self._is_full:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
     def _take_in(self) -> None:
         try:
             self._go_on()
         except h11.RemoteProtocolError as error:
             self._send_last(HttpAnswer(error.error_status_hint, b"This is no HTTP.\n", "text/plain"))
+        self._read_on_if_idle()
 
     def lost(self) -> None:
         """The other side has gone."""
@@ -91,7 +114,7 @@ class Exchange:
             self._task.cancel()
 
     def _go_on(self) -> None:
-        while self._task is None:
+        while self._task is None and not self._is_full:
             event = self._protocol.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED:
                 return

@@ -91,6 +91,12 @@ class Feed:
             waiting.discard(connection)
             if not waiting:
                 del self._waiting[name]
+        if name not in self._hub.channels:
+            # The last one has left. Anybody can subscribe to products that there are not: nothing is kept of those.
+            self._snapshots.pop(name, None)
+            product_id = name.removeprefix(OF_PRODUCT)
+            if not self._products.get(product_id):
+                self._products.pop(product_id, None)
 
     def hear(self, changes: Iterable[Change]) -> None:
         """Levels have changed."""
@@ -378,9 +384,11 @@ class Feed:
         elif name.startswith(OF_PRODUCT):
             product_id = name.removeprefix(OF_PRODUCT)
             known = self._products.get(product_id)
-            ids = self._products[product_id] = tuple(
-                level.variant_id for level in of_products if level.product_id == product_id
-            )
+            ids = tuple(level.variant_id for level in of_products if level.product_id == product_id)
+            if ids or name in self._hub.channels:
+                self._products[product_id] = ids
+            else:
+                self._products.pop(product_id, None)
             has_changed = known is not None and known != ids
         else:
             variant_id = name.removeprefix(OF_VARIANT)

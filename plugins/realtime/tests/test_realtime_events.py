@@ -135,6 +135,21 @@ def test_p64_what_is_encrypted_passes_through_unread(server: Running, client: Co
 # --- Silence, and the end ---
 
 
+def test_p65_how_many_are_subscribed_is_told_to_who_asks_for_it_and_to_nobody_else(
+    server: Running, client: Connect
+) -> None:
+    """`pusher_internal:subscription_count` is optional, and left out: in a crowd it would be most of what is sent."""
+    ours, theirs = client(), client()
+    ours.subscribed("p65")
+    theirs.subscribed("p65")
+    assert ours.all_until_pong() == []
+    answer = server.api("GET", "/apps/1/channels/p65", info="subscription_count")
+    assert answer.json == {"occupied": True, "subscription_count": 2}
+    theirs.send("pusher:unsubscribe", {"channel": "p65"})
+    theirs.all_until_pong()
+    assert ours.all_until_pong() == []
+
+
 def test_p70_a_silent_client_is_asked_and_then_closed(start: Start, client: Connect) -> None:
     server = start(ping_seconds=0.1, pong_seconds=0.1)
     # Neither is subscribed to anything.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import socket
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from commerce_realtime import news, wire
@@ -208,6 +210,60 @@ def _slow_client(server: Running, channel: str) -> socket.socket:
     raw.sendall(frame(json.dumps({"event": "pusher:subscribe", "data": {"channel": channel}}).encode()))
     until(raw, b"subscription_succeeded")
     return raw
+
+
+def test_p93_pings_whose_answers_nobody_reads_cut_their_socket(start: Start) -> None:
+    server = start(max_buffered_bytes=4_096, messages_per_second=0)
+    with server.raw_websocket() as raw:
+        pings = frame(b"x" * 125, Opcode.PING) * 500
+        with contextlib.suppress(ConnectionError):  # else it would go on for ever, and the answers would pile up
+            while True:
+                raw.sendall(pings)
+    server.wait_until(lambda: not server.server.connections)
+
+
+def test_p33_pings_count_as_messages(start: Start) -> None:
+    server = start(messages_per_second=1)
+    with server.raw_websocket() as raw:
+        raw.sendall(frame(b"", Opcode.PING) * 100)
+        until(raw, (4301).to_bytes(2))
+
+
+def test_p93_requests_whose_answers_nobody_reads_are_not_read_either(start: Start) -> None:
+    server = start(max_buffered_bytes=4_096)
+    with server.raw() as raw:
+        raw.setblocking(False)
+        request = b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n" * 200
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            while sent < 50_000_000:
+                sent += raw.send(request)
+                server.call(lambda: None)
+        assert sent < 50_000_000
+        [connection] = server.server._exchanges
+        assert connection._exchange is not None
+        # Some were answered; of the rest no more was taken in than comes at once.
+        assert server.call(connection.transport.get_write_buffer_size) < 100_000
+        assert len(connection._exchange._protocol.trailing_data[0]) < 1_000_000
+        raw.setblocking(True)
+        until(raw, b'{"health":"OK"}')  # and it goes on for who reads
+        answers = 0
+        while answers < 200:
+            answers += raw.recv(65_536).count(b"HTTP/1.1 200")
+    assert server.get("/up").status == 200
+
+
+def test_p93_products_that_there_are_not_leave_nothing_behind(server: Running, client: Connect) -> None:
+    ours = client()
+    feed = server.server.feed
+    before = server.call(lambda: (len(feed._products), len(feed._snapshots)))
+    names = [f"inventory.product.{name}" for name in ("rubbish", "", UUID(int=7), "x" * 100)]
+    for name in names:
+        ours.subscribed(name)
+        assert ours.next("inventory.snapshot", name) == {"levels": []}
+        ours.send("pusher:unsubscribe", {"channel": name})
+    ours.all_until_pong()
+    assert server.call(lambda: (len(feed._products), len(feed._snapshots))) == before
 
 
 def test_a_client_that_reads_again_ends_with_the_newest_state(start: Start) -> None:

@@ -48,6 +48,7 @@ def test_p81_the_query_counts_as_it_was_sent(server: Running) -> None:
         ({"auth_timestamp": "1000000000"}, 401),
         ({"auth_timestamp": str(int(time.time()) + 100_000)}, 401),
         ({"auth_timestamp": "soon"}, 401),
+        ({"auth_timestamp": "²"}, 401),
         ({"body_md5": "0" * 32}, 401),
         ({"body_md5": ""}, 401),
     ],

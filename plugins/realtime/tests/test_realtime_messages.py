@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
+from commerce_realtime.signing import channel_auth
 from commerce_realtime.wire import kind_of
-from realtime_harness import Client, Running
+from realtime_harness import APP, Client, Running
 from websockets.exceptions import ConnectionClosed
 
 Connect = Callable[..., Client]
@@ -163,6 +164,18 @@ def test_p29_events_of_clients_that_are_not_allowed(client: Connect, start: Star
     silent.send("client-x", {}, channel="private-chat")
     assert silent.next("pusher:error")["code"] == 4301
     silent.subscribed("news")
+
+
+def test_p29_what_is_nested_too_deeply_is_no_event_and_no_member(client: Connect) -> None:
+    ours = client()
+    ours.subscribed("private-chat", **ours.auth("private-chat"))
+    deep = "[" * 600 + "]" * 600
+    ours.socket.send('{"event":"client-x","channel":"private-chat","data":' + deep + "}")
+    assert ours.next("pusher:error")["code"] == 4200
+    member = '{"user_id":"1","user_info":' + deep + "}"
+    auth = channel_auth(APP, ours.id, "presence-deep", member)
+    assert ours.refused("presence-deep", auth=auth, channel_data=member)["data"]["status"] == 400
+    ours.subscribed("news")
 
 
 def test_p29_more_than_ten_events_a_second_are_4301(client: Connect) -> None:
