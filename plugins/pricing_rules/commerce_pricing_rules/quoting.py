@@ -161,7 +161,7 @@ def apply_to_shipping(quote: Quote) -> None:
 
 
 def tell(quote: Quote, step: Rejected, evaluation: Evaluation) -> None:
-    """Into the trace: why a rule does not apply, to which lines, and by whom it was stopped; not all without `explain`."""
+    """Into the trace: why a rule does not apply, to which lines, and by whom it was stopped; at most so many."""
     evaluation.rejected += 1
     if evaluation.rejected > MOST_TOLD and not quote.basket.explain:
         return

@@ -147,6 +147,25 @@ def test_guessing_is_limited(application: Any, make_variant: MakeVariant) -> Non
     assert shopper.use("GUESS-3", status=429)["type"] == "/problems/too-many-requests"
 
 
+@pytest.mark.commerce(plugins=["pricing"], settings={"limits.coupon": "3/minute"})
+def test_a_code_is_priced_without_a_cart_and_counts_as_a_try(
+    client: TestApp, staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant
+) -> None:
+    coupon_of(staff, "SPRING")
+    make_rule("cart_amount", TEN_OFF, conditions={"type": "coupon", "code": "SPRING"})
+    variant_id = str(make_variant(price_amount=5_000))
+    path = f"{API}/pricing/calculate?variant_id={variant_id}"
+    assert amounts(client.get(path).json, "total_final") == [5_000]
+    assert amounts(client.get(f"{path}&coupon=spring").json, "total_final") == [4_000]
+    body = {"items": [{"variant_id": variant_id}], "coupons": ["Spring"]}
+    [found] = client.post_json(f"{API}/pricing/calculate-batch", body).json["items"]
+    assert amounts(found, "total_final") == [4_000]
+    assert amounts(client.get(f"{path}&coupon=GUESSED").json, "total_final") == [5_000]
+    client.get(f"{path}&coupon=GUESSED", status=429)
+    client.get(f"{path}&coupon=a%00b", status=422)
+    assert amounts(client.get(path).json, "total_final") == [5_000]
+
+
 @plugin
 def test_a_budget_is_spent_to_the_last_unit_and_no_further(
     application: Any, staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant, engine: Engine
