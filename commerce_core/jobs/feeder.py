@@ -45,7 +45,7 @@ class Feeder:
             if not session.scalar(_TRY_TO_LEAD):
                 return 0
             done = service.recover_lost(session, self.registry.jobs, silent_since=now - SILENCE, now=now)
-            done += sum(self._enqueue_periodic(session, periodic, now) for periodic in self.registry.periodic_jobs)
+            done += sum(self._enqueue_periodic(session, periodic, now) for periodic in self._due(session, now))
             done += sum(self._enqueue_watched(session, watched, now) for watched in self.registry.watched_jobs)
             return done + sum(self._carry(session, queue, now) for queue in QUEUES)
 
@@ -69,6 +69,11 @@ class Feeder:
         # One at a time, and one more at the most that waits.
         name = watched.kind.name
         return int(watched.kind.enqueue(session, now=now, unique_key=name, lane=name) is not None)
+
+    def _due(self, session: Session, now: datetime) -> list[Periodic]:
+        """Of the jobs that come back, those whose time has come, and those that are new. One statement, no lock."""
+        resting = set(session.scalars(select(PeriodicJob.name).where(PeriodicJob.next_run_at > now)))
+        return [periodic for periodic in self.registry.periodic_jobs if periodic.kind.name not in resting]
 
     def _enqueue_periodic(self, session: Session, periodic: Periodic, now: datetime) -> int:
         name = periodic.kind.name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pyramid.config import Configurator
 
+from commerce_core.api import API_PREFIX
 from commerce_core.monitor import hosts, traffic
 
 
@@ -22,4 +23,6 @@ def includeme(config: Configurator) -> None:
         ("rule",),
         "SELECT rule, count(*) FROM alert WHERE recovered_at IS NULL GROUP BY rule",
     )
+    config.add_route("admin_stats", f"{API_PREFIX}/admin/stats")
     config.include(".jobs")
+    config.scan(".views")

@@ -164,6 +164,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "admin_webhook_event_retry"): shared("/admin/webhook-events/{missing}/retry", answers=404),
     # jobs
     ("GET", "admin_jobs"): shared("/admin/jobs"),
+    ("GET", "admin_stats"): shared("/admin/stats"),
     ("GET", "admin_jobs_stats"): shared("/admin/jobs/stats"),
     ("POST", "admin_jobs_retry"): shared("/admin/jobs/retry", {}),
     ("GET", "admin_job"): shared("/admin/jobs/{missing}", answers=404),

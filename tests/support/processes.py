@@ -111,15 +111,17 @@ class Web(Process):
 
 
 class Shop:
-    """Two web servers and a worker on one database."""
+    """Some web servers and a worker on one database."""
 
-    def __init__(self, folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE) -> None:
+    def __init__(
+        self, folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE, servers: int = 2
+    ) -> None:
         config = folder / "shop.ini"
         lines = [f"{key} = {value}" for key, value in {**PATIENT, **settings}.items()]
         config.write_text("\n".join(["[app:main]", "use = egg:commerce-core", *lines, ""]))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMMERCE_")}
         environment = inherited | {"COMMERCE_SQLALCHEMY__URL": url}
-        self.web = [Web(config, program, environment, folder / f"web{number}.log") for number in (1, 2)]
+        self.web = [Web(config, program, environment, folder / f"web{number}.log") for number in range(servers)]
         self.worker = Process([*COMMERCE, "worker", str(config)], environment, folder / "worker.log")
 
     @property
@@ -148,10 +150,10 @@ class Shop:
 
 @contextmanager
 def running_shop(
-    folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE
+    folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE, *, servers: int = 2
 ) -> Iterator[Shop]:
     """The shop, ready to serve; stopped at the end, its requests finished."""
-    shop = Shop(folder, url, settings, program)
+    shop = Shop(folder, url, settings, program, servers)
     try:
         for web in shop.web:
             web.wait_until_ready()

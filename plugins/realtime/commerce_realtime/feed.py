@@ -18,7 +18,7 @@ import structlog
 
 from commerce_core.log import first_line
 from commerce_realtime import wire
-from commerce_realtime.levels import INVENTORY, OF_PRODUCT, OF_VARIANT, Level, read_levels
+from commerce_realtime.levels import CATALOGUE, INVENTORY, OF_PRODUCT, OF_VARIANT, Level, read_levels
 
 if TYPE_CHECKING:
     from commerce_realtime.connection import Connection
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UPDATED = "inventory.updated"
 SNAPSHOT = "inventory.snapshot"
+PRODUCT_UPDATED = "product.updated"
+CATALOGUE_UPDATED = "catalogue.updated"
 # Channels that are read at once, and what is waited between two such readings when all are read.
 AT_A_TIME = 500
 _PAUSE_SECONDS = 0.02
@@ -115,6 +117,7 @@ class Feed:
         if everything:
             self.check()
         self._mark_stale(INVENTORY, for_all=False)
+        self._tell_catalogue(product_ids)
 
     def resync(self) -> None:
         """Something may have been missed: everybody gets a new snapshot."""
@@ -122,6 +125,7 @@ class Feed:
         self._snapshots.clear()
         for name in self._watched():
             self._mark_stale(name, for_all=True)
+        self._tell_catalogue(())
 
     def distrust(self) -> None:
         """Changes are not heard of: what is kept here may be old."""
@@ -173,6 +177,22 @@ class Feed:
                 self._server.delivery.send(channel, wire.message(UPDATED, name, data), key=(name, level.variant_id))
         level.told = level.quantity
         self._server.meters.told()
+
+    def _tell_catalogue(self, product_ids: Collection[str]) -> None:
+        """That products look different now, or any of them (then none is named). What they cost is not told.
+
+        A price depends on who asks, so everybody asks for themselves; and a product that is not for sale yet has
+        nothing to tell to those who do not know its id.
+        """
+        names = [OF_PRODUCT + id_ for id_ in product_ids]
+        for name in names or [name for name in self._watched() if name.startswith(OF_PRODUCT)]:
+            self._tell_change(name, PRODUCT_UPDATED, {"product_id": name.removeprefix(OF_PRODUCT)})
+        self._tell_change(CATALOGUE, CATALOGUE_UPDATED, {})
+
+    def _tell_change(self, name: str, event: str, data: dict[str, Any]) -> None:
+        channel = self._hub.channels.get(name)
+        if channel is not None:
+            self._server.delivery.send(channel, wire.message(event, name, data), key=(name, event))
 
     def _hear_unknown(self, variant_id: str, change: Change) -> None:
         """A variant that nobody has looked at; or one that is just being read, and may have been before the change."""

@@ -15,6 +15,8 @@ from commerce_core.catalog.models import VISIBLE
 INVENTORY = "inventory"
 OF_PRODUCT = "inventory.product."
 OF_VARIANT = "inventory.variant."
+# That something in the catalogue is different now.
+CATALOGUE = "catalogue"
 
 # What nobody may see in the shop is not shown here, either. The ledger has no gaps: its last line says what has
 # happened, and the one before what there was before.

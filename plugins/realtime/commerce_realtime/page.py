@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from sqlalchemy import select
 
-from commerce_core.api.problems import Forbidden
+from commerce_core.api.problems import Forbidden, Problem, TooManyRequests
 from commerce_core.catalog.models import Product, Variant
 from commerce_core.catalog.queries import Listing, list_categories, list_products
 from commerce_core.catalog.schemas import ProductFilters, present_product
@@ -87,6 +87,7 @@ class Query:
 
 def show_page(request: Any) -> Response:
     """The products, with their stock of this moment."""
+    _count(request, "default")
     query = Query.of(request)
     listing = list_products(
         request.db,
@@ -108,8 +109,10 @@ def show_page(request: Any) -> Response:
         refused=None if query.refused is None else names.get(query.refused),
         hold_words=_duration(request.settings.stock.hold_seconds),
         now=request.now,
-        realtime=orjson.dumps(show_config(request).model_dump(include={"key", "host", "port", "tls", "path"})).decode(),
-        asset=lambda name: f"/static/realtime/{name}?v={request.registry.realtime_assets}",
+        realtime=orjson.dumps(
+            show_config(request).model_dump(include={"key", "host", "port", "tls", "path", "presence"})
+        ).decode(),
+        asset=_asset_of(request),
         is_development=request.settings.commerce.environment == "development",
         own_address=request.host_url,
         state_of=stock_state,
@@ -119,10 +122,7 @@ def show_page(request: Any) -> Response:
     response.headers.update(
         {
             "Cache-Control": "private, no-cache",
-            "Content-Security-Policy": _content_security_policy(request, products),
-            # Who knows a hold's id can give it back.
-            "Referrer-Policy": "same-origin",
-            "X-Content-Type-Options": "nosniff",
+            **_headers(*_content_policy(request, products)),
         }
     )
     return response
@@ -130,6 +130,7 @@ def show_page(request: Any) -> Response:
 
 def hold_one(request: Any) -> Response:
     """The form of a product: hold one, and show the page again."""
+    _count(request, "hold")
     _refuse_other_sites(request)
     query = Query.of(request)
     variant_id = _uuid(request.POST.get("variant_id", ""))
@@ -145,6 +146,7 @@ def hold_one(request: Any) -> Response:
 
 def give_back(request: Any) -> Response:
     """The form of a hold: release it, and show the page again."""
+    _count(request, "default")
     _refuse_other_sites(request)
     query = Query.of(request)
     hold_id = _uuid(request.POST.get("hold_id", ""))
@@ -153,6 +155,21 @@ def give_back(request: Any) -> Response:
         with contextlib.suppress(HoldNotActive):  # it has ended by itself
             release_hold(request.db, hold, now=request.now, actor=request.owner)
     return _see_other(query.address(hold=tuple(id_ for id_ in query.holds if id_ != hold_id), refused=None))
+
+
+def show_trouble(problem: Problem, request: Any) -> Response:
+    """What a form is answered when it cannot be done: a page, for people. It asks the database for nothing."""
+    is_too_much = isinstance(problem, TooManyRequests)
+    body = _LOOKUP.get_template("trouble.mako").render_unicode(
+        title="One moment" if is_too_much else problem.title,
+        detail=f"You have been very quick. {problem.detail}" if is_too_much else problem.detail or "",
+        back=Query.of(request).address(refused=None),
+        asset=_asset_of(request),
+    )
+    response = Response(body, status=problem.status, content_type="text/html", charset="utf-8")
+    response.headers.update(problem.headers)
+    response.headers.update({"Cache-Control": "no-store", **_headers("style-src 'self'", "img-src 'self'")})
+    return response
 
 
 def stock_state(stock: dict[str, Any]) -> str:
@@ -226,6 +243,13 @@ def _duration(seconds: int) -> str:
     return f"{minutes} minutes"
 
 
+def _count(request: Any, limit: str) -> None:
+    """Raise TooManyRequests above a rate limit: here and not as the view's option, whose answer is for programs."""
+    strategy = request.registry.limiter.strategies[limit]
+    if not strategy.is_off:
+        request.limits.hit_endpoint(limit, strategy)
+
+
 def _refuse_other_sites(request: Any) -> None:
     """Raise Forbidden for a form of somebody else's page: visitors do not take stock unknowingly."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
@@ -236,7 +260,22 @@ def _see_other(address: str) -> Response:
     return Response(status=303, location=address)
 
 
-def _content_security_policy(request: Any, products: Iterable[dict[str, Any]]) -> str:
+def _asset_of(request: Any) -> Callable[[str], str]:
+    return lambda name: f"/static/realtime/{name}?v={request.registry.realtime_assets}"
+
+
+def _headers(*policy: str) -> dict[str, str]:
+    """What keeps a page from being made to do what it is not meant to."""
+    policies = ["default-src 'none'", *policy, "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"]
+    return {
+        "Content-Security-Policy": "; ".join(policies),
+        # Who knows a hold's id can give it back.
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _content_policy(request: Any, products: Iterable[dict[str, Any]]) -> list[str]:
     """Only what is ours, the WebSocket server, and the hosts of the pictures that are shown."""
     config = show_config(request)
     socket = f"{'wss' if config.tls else 'ws'}://{config.host or request.domain}:{config.port}"
@@ -246,18 +285,12 @@ def _content_security_policy(request: Any, products: Iterable[dict[str, Any]]) -
         for image in product["images"]
         if (address := urlsplit(image["url"])).netloc and address.scheme in ("http", "https")
     }
-    return "; ".join(
-        [
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            " ".join(["img-src 'self' data:", *sorted(hosts)]),
-            f"connect-src 'self' {socket}",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        ]
-    )
+    return [
+        "script-src 'self'",
+        "style-src 'self'",
+        " ".join(["img-src 'self' data:", *sorted(hosts)]),
+        f"connect-src 'self' {socket}",
+    ]
 
 
 def _uuid(text: str) -> UUID | None:
@@ -273,13 +306,10 @@ def includeme(config: Configurator) -> None:
     config.registry.realtime_assets = hashlib.sha256(content).hexdigest()[:12]
     config.add_root_route("realtime_page_hold", "/hold")
     config.add_root_route("realtime_page_release", "/hold/release")
-    open_to_all = {"permission": NO_PERMISSION_REQUIRED, "limit": "default"}
-    config.add_view(show_page, route_name="home", request_method="GET", **open_to_all)
-    config.add_view(
-        hold_one,
-        route_name="realtime_page_hold",
-        request_method="POST",
-        permission=NO_PERMISSION_REQUIRED,
-        limit="hold",
-    )
-    config.add_view(give_back, route_name="realtime_page_release", request_method="POST", **open_to_all)
+    for view, route, method in (
+        (show_page, "home", "GET"),
+        (hold_one, "realtime_page_hold", "POST"),
+        (give_back, "realtime_page_release", "POST"),
+    ):
+        config.add_view(view, route_name=route, request_method=method, permission=NO_PERMISSION_REQUIRED)
+        config.add_exception_view(show_trouble, context=Problem, route_name=route)

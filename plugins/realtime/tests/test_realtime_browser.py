@@ -244,7 +244,7 @@ def test_it_fits_and_can_be_read_in_the_light_and_in_the_dark(
         ours.page.emulate_media(color_scheme=scheme)
         assert ours.page.evaluate(_TOO_PALE) == []
         picture(ours, f"page-{width}-{scheme}")
-        picture(ours, f"page-{width}-{scheme}-whole", full_page=True)
+    picture(ours, f"page-{width}-whole", full_page=True)
 
 
 _ALL_PICTURES = "Promise.all([...document.images].map((each) => { each.loading = 'eager'; return each.decode(); }))"
@@ -276,6 +276,51 @@ _TOO_PALE = """() => {
   }
   return found;
 }"""
+
+
+def test_prices_and_new_products_come_by_themselves(
+    window: Callable[..., Window], staff: TestApp, make_variant: MakeVariant, product_of: Callable[[UUID], UUID]
+) -> None:
+    variant_id = make_variant(stock=5, price_amount=2_900)
+    ours = window().live()
+    price = ours.page.locator(f'[data-variant="{variant_id}"] .price')
+    expect(price).to_contain_text("29.00")
+    ours.page.locator(".card").evaluate("(card) => { card.isTheSame = true; }")
+    product = f"{API}/admin/products/{product_of(variant_id)}"
+    any_version = {"If-Match": "*"}
+    staff.patch_json(f"{product}/variants/{variant_id}", {"price_amount": 2_500}, headers=any_version)
+    expect(price).to_contain_text("25.00")
+    expect(ours.page.locator(".news li").first).to_contain_text("Product 1 now costs $25.00")
+    staff.patch_json(product, {"name": "Better Product"}, headers=any_version)
+    expect(ours.page.locator(".card h2")).to_have_text("Better Product")
+    assert ours.page.locator(".card").evaluate("(card) => card.isTheSame")  # what one is about to do is not lost
+
+    other = make_variant(stock=7)
+    expect(ours.page.locator(".card")).to_have_count(2)
+    expect(ours.page.locator("#says")).to_contain_text("New: Product 2.")
+    ours.page.locator(f'.card:has([data-variant="{other}"]) .hold').click()
+    expect(ours.stock(other)).to_have_text("6 in stock")
+    staff.delete(product, headers=any_version)
+    expect(ours.page.locator(".card")).to_have_count(1)
+
+
+def test_who_looks_at_a_product_is_told_how_many_do(window: Callable[..., Window], make_variant: MakeVariant) -> None:
+    make_variant(stock=5)
+    make_variant(stock=5)
+    ours, theirs = (
+        window().live(),
+        window(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True).live(),
+    )
+    first, second = ours.page.locator(".card").first, ours.page.locator(".card").last
+    theirs.page.locator(".card").first.locator(".hold").focus()
+    expect(first.locator(".looking")).to_have_text("2 people are looking at this")
+    expect(theirs.page.locator(".card").first.locator(".looking")).to_be_visible()
+    picture(ours, "page-1280-looking")
+    picture(theirs, "page-390-looking")
+    second.hover()
+    expect(theirs.page.locator(".card").first.locator(".looking")).to_be_hidden()
+    expect(first.locator(".looking")).to_be_hidden()
+    expect(second.locator(".looking")).to_be_hidden()
 
 
 def test_an_empty_shop_looks_like_one_until_it_has_products(

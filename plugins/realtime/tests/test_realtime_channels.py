@@ -70,6 +70,7 @@ def test_what_browsers_need_is_told_to_anybody(client_of_shop: TestApp) -> None:
         "presence": True,
         "channels": {
             "everything": "inventory",
+            "catalogue": "catalogue",
             "product": "inventory.product.{id}",
             "variant": "inventory.variant.{id}",
         },

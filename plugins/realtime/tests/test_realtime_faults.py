@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from realtime_harness import PATIENCE, SECRET, Client, running, wait_until
+from realtime_harness import PATIENCE, SECRET, Client, free_port, running, wait_until
 from sqlalchemy import Engine, text
 from websockets.exceptions import ConnectionClosed
 from webtest import TestApp
@@ -156,7 +156,7 @@ def _variant(engine: Engine) -> UUID:
 
 
 class Process:
-    """A `commerce realtime`."""
+    """A `commerce realtime`. It starts while the caller goes on, until `ready()`."""
 
     def __init__(self, config: Path) -> None:
         self.popen = subprocess.Popen(
@@ -166,14 +166,18 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert self.popen.stdout is not None
         self.port = 0
         self.said = ""
+
+    def ready(self) -> Process:
+        """The same, once it listens, or has said why it cannot."""
+        assert self.popen.stdout is not None
         for line in self.popen.stdout:
             self.said += line
             if "Realtime ready" in line:
                 self.port = int(line.rpartition("/app/")[0].rpartition(":")[2])
-                return
+                break
+        return self
 
     def end(self, number: int = signal.SIGKILL) -> int:
         self.popen.send_signal(number)
@@ -210,13 +214,15 @@ def test_one_of_two_processes_is_killed_and_its_clients_go_on_with_the_other(
 ) -> None:
     variant_id = make_variant(stock=10)
     channel = f"inventory.variant.{variant_id}"
-    first = Process(configured(port=0, share_port="true", bus="test_killed", lease_seconds=5))
-    processes = [first, Process(configured(port=first.port, share_port="true", bus="test_killed", lease_seconds=5))]
+    port = free_port()
+    config = configured(port=port, share_port="true", bus="test_killed", lease_seconds=2)
+    processes = [Process(config), Process(config)]
     try:
+        assert [process.ready().port for process in processes] == [port, port]
         with shop(database_url, "test_killed", engine) as guest, ExitStack() as stack:
 
             def connect(number: int) -> Client:
-                watcher = stack.enter_context(Client(first.port)).established()
+                watcher = stack.enter_context(Client(port)).established()
                 watcher.subscribed(channel)
                 watcher.join("presence-room", str(number))
                 return watcher
@@ -249,10 +255,10 @@ def test_one_of_two_processes_is_killed_and_its_clients_go_on_with_the_other(
 def test_sigterm_sends_clients_away_to_come_back_and_a_taken_port_is_named(
     configured: Callable[..., Path],
 ) -> None:
-    process = Process(configured(port=0))
+    process = Process(configured(port=0)).ready()
     with Client(process.port) as ours:
         ours.established()
-        second = Process(configured(port=process.port))
+        second = Process(configured(port=process.port)).ready()
         assert f"Cannot listen on 127.0.0.1:{process.port}" in second.said
         assert "Traceback" not in second.said
         assert second.end() == 1

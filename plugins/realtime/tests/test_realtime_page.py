@@ -79,12 +79,27 @@ def test_who_comes_too_late_is_told_so(guest: TestApp, make_variant: MakeVariant
 def test_forms_of_other_sites_and_of_nothing_hold_nothing(guest: TestApp, make_variant: MakeVariant) -> None:
     variant_id = str(make_variant(stock=5))
     theirs = guest.post("/hold", {"variant_id": variant_id}, {"Sec-Fetch-Site": "cross-site"}, status=403)
-    assert theirs.json["type"] == "/problems/forbidden"
+    assert "This form belongs to another site." in text_of(theirs)
     guest.post("/hold", {"variant_id": str(uuid4())}, status=404)
     guest.post("/hold", {"variant_id": "seven"}, status=404)
     guest.post("/hold/release", {"hold_id": "seven"}, status=303)
     guest.post("/hold/release", {"hold_id": str(uuid4())}, {"Sec-Fetch-Site": "cross-site"}, status=403)
     assert "5 left" in text_of(guest.get("/"))
+
+
+@pytest.mark.commerce(settings={**SETTINGS, "limits.hold": "1/minute"})
+def test_who_is_too_quick_is_told_so_on_a_page_that_leads_back(guest: TestApp, make_variant: MakeVariant) -> None:
+    make_variant(stock=5)
+    page = form_of(guest.get("/")).submit().follow()
+    refused = form_of(page).submit(status=429)
+    assert refused.content_type == "text/html"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert "Try again in" in text_of(refused)
+    assert "script-src" not in refused.headers["Content-Security-Policy"]
+    # Nothing is lost: the address still says which holds are the visitor's.
+    back = refused.click("Back to the shelves")
+    assert "Only 4 left" in text_of(back)
+    assert len(back.html.select(".holds li")) == 1
 
 
 def test_nothing_runs_that_is_not_its_own(guest: TestApp, make_variant: MakeVariant) -> None:

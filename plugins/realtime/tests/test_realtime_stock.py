@@ -172,6 +172,28 @@ def test_what_was_rolled_back_is_not_told(
     assert (told["stock_quantity"], told["change_reason"]) == (11, "receive")
 
 
+def test_the_catalogue_s_changes_are_told_to_who_shows_the_product_but_not_what_it_costs(
+    shop: Callable[..., Client], make_variant: MakeVariant, product_of: ProductOf, engine: Engine
+) -> None:
+    product_id = product_of(make_variant(stock=10))
+    other = product_of(make_variant(stock=10))
+    channel = f"inventory.product.{product_id}"
+    ours = shop(channel, f"inventory.product.{other}", "catalogue")
+    ours.all_until_pong()
+    with transaction(engine) as session:
+        emit(session, ProductChanged(what="variant.update", product_ids=(product_id,)))
+    assert ours.next_message("product.updated") == {
+        "event": "product.updated",
+        "channel": channel,
+        "data": {"product_id": str(product_id)},
+    }
+    assert ours.next("catalogue.updated", "catalogue") == {}
+    with transaction(engine) as session:
+        emit(session, ProductChanged(what="pricing.update"))
+    assert {ours.next("product.updated")["product_id"] for _ in range(2)} == {str(product_id), str(other)}
+    ours.next("catalogue.updated")
+
+
 def test_the_catalogue_s_changes_bring_a_new_snapshot(
     shop: Callable[..., Client], make_variant: MakeVariant, product_of: ProductOf, engine: Engine
 ) -> None:

@@ -37,6 +37,9 @@ const stop: () => void = stock.product("1", (level: Level, { reason, previous })
 });
 stock.addEventListener("state", ({ detail }) => console.log(detail.state === "waiting" ? detail.retryIn : ""));
 stock.addEventListener("level", ({ detail }) => console.log(detail.level.sku, detail.reason));
+stock.addEventListener("product", ({ detail }) => console.log(detail.product_id));
+stock.catalogue(() => undefined)();
+stock.looking("1", (count: number) => console.log(count));
 stock.seed([...[stock.get("2")].filter((level) => level !== undefined)]);
 stop();
 stock.close();
@@ -46,7 +49,8 @@ new Stock({ sotrage: null });
 if (stock.state === "offline") stop();
 """
     )
-    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler"]
+    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler",
+               "--skipDefaultLibCheck"]  # fmt: skip
     done = subprocess.run(
         [NODE, tsc, *options, "--lib", "es2022,dom", "page.ts"],
         cwd=tmp_path,

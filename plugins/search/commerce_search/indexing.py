@@ -41,7 +41,7 @@ COMMIT_EVERY = {"whoosh": 10_000, "postgresql": 10_000}
 _COMMIT_EVERY = 50_000
 _LOCK_WRITER = text("SELECT pg_advisory_xact_lock(hashtext('commerce.search.writer'))")
 _LOCK_BUILDER = text("SELECT pg_try_advisory_xact_lock(hashtext('commerce.search.builder'))")
-_BE_PATIENT = text("SET LOCAL idle_in_transaction_session_timeout = 0")
+_BE_PATIENT = text("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
 _ARE_WAITING = text("SELECT EXISTS (SELECT FROM search_change WHERE applied_at IS NULL)")
 
 Progress = Callable[[int, int], object]
@@ -226,7 +226,7 @@ def rebuild(search: SearchEngine, engine: Engine, *, fresh: bool = False, progre
             uncommitted = 0
             while True:
                 with transaction(engine) as session:
-                    session.execute(text("SET LOCAL statement_timeout = 0"))
+                    session.execute(_BE_PATIENT)
                     ids = next_ids(session, cursor, PORTION)
                     documents = search.maker.read(session, ids, categories)
                 if not ids:
@@ -295,6 +295,7 @@ def _note_progress(engine: Engine, name: str, cursor: UUID, done: int, total: in
 def _publish(search: SearchEngine, engine: Engine, build: Build, name: str, done: int) -> None:
     """Catch up with everything that has changed since the build began, and put it in place. Nobody writes meanwhile."""
     with transaction(engine) as session:
+        session.execute(_BE_PATIENT)  # the engine may take minutes to put a large index in place
         _lock_writer(session)
         started = select(SearchBuild.started_at).where(SearchBuild.name == name).scalar_subquery()
         rows = session.execute(

@@ -16,7 +16,7 @@ from commerce_core.api.problems import Conflict
 from commerce_core.orders import service as orders
 from commerce_stripe_payments.amounts import from_stripe
 from commerce_stripe_payments.connection import Connection
-from commerce_stripe_payments.models import StripeAttempt, StripeDispute, StripeWarning
+from commerce_stripe_payments.models import StripeAttempt, StripeDispute, StripeInvoice, StripeWarning
 from commerce_stripe_payments.webhooks.handlers import EventHandler, Outcome
 from commerce_stripe_payments.webhooks.plain import gone_as_none
 from commerce_stripe_payments.webhooks.reading import Told, intent_of_charge
@@ -58,7 +58,7 @@ def flags_of(session: Session, order_ids: Sequence[UUID]) -> dict[UUID, dict[str
 def _apply_dispute(session: Session, _: Connection, told: Told, dispute: Any, now: datetime) -> Outcome:
     attempt = _attempt_of(session, dispute)
     if attempt is None:
-        return Outcome("ignored", "foreign: of no payment of this shop")
+        return _apply_to_invoice(session, dispute)
     order = orders.lock_order(session, attempt.order_id)
     assert order is not None
     status = str(dispute["status"])
@@ -88,6 +88,23 @@ def _apply_dispute(session: Session, _: Connection, told: Told, dispute: Any, no
     if before is None:
         _log.error("payment disputed", order_id=str(order.id), dispute=row.id, status=status, reason=row.reason)
     return Outcome("processed", None, order.id)
+
+
+def _apply_to_invoice(session: Session, dispute: dict[str, Any]) -> Outcome:
+    """A renewal that the bank takes back: its invoice is flagged. Staff decide whether the subscription goes on."""
+    invoice = session.scalar(
+        select(StripeInvoice).where(StripeInvoice.intent_id == intent_of_charge(dispute)).with_for_update()
+    )
+    if invoice is None:
+        return Outcome("ignored", "foreign: of no payment of this shop")
+    status = str(dispute["status"])
+    if invoice.dispute == status:
+        return Outcome("ignored", "dispute: known already")
+    if invoice.dispute is None:
+        _log.error("renewal disputed", invoice=invoice.id, subscription_id=str(invoice.subscription), status=status)
+    invoice.dispute = status
+    session.flush()
+    return Outcome("processed")
 
 
 def _apply_warning(session: Session, _: Connection, told: Told, found: Any, now: datetime) -> Outcome:

@@ -53,6 +53,7 @@ def commerce_includeme(config: Configurator, settings: Settings) -> None:
     config.include("commerce_stripe_payments.webhooks")
     config.include("commerce_stripe_payments.payments")
     config.include("commerce_stripe_payments.subscriptions")
+    config.include("commerce_stripe_payments.differences")
 
 
 _SUBSCRIPTION_JOBS: tuple[JobKind | Periodic | Watched, ...] = (
@@ -107,8 +108,13 @@ def commerce_register_subscribers() -> Iterable[Subscriber]:
 
 @hookimpl
 def commerce_register_admin_resources() -> Iterable[AdminResource]:
-    path = "/api/v1/admin/stripe/events"
-    return [AdminResource(name="events", title="Stripe's events", path=path, permission="order:read-all")]
+    path = "/api/v1/admin/stripe"
+    return [
+        AdminResource(name="events", title="Stripe's events", path=f"{path}/events", permission="order:read-all"),
+        AdminResource(
+            name="differences", title="Differences to Stripe", path=f"{path}/differences", permission="order:read-all"
+        ),
+    ]
 
 
 @hookimpl

@@ -224,6 +224,8 @@ class StripeDifference(Base):
     kind: Mapped[str] = mapped_column(Text)
     reference: Mapped[str] = mapped_column(Text)
     detail: Mapped[str] = mapped_column(Text)
+    # When what it is about was made: a comparison of later days says nothing about it.
+    happened_at: Mapped[datetime]
     first_seen_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]
@@ -326,5 +328,7 @@ class StripeInvoice(Base):
     url: Mapped[str | None] = mapped_column(Text)
     intent_id: Mapped[str | None] = mapped_column(Text, index=True)
     refund: Mapped[str | None] = mapped_column(Text)
+    # What the bank says about its payment, in Stripe's words.
+    dispute: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     paid_at: Mapped[datetime | None]

@@ -1,20 +1,20 @@
 """Comparing our books with Stripe's: every payment and every refund of some days, both ways.
 
 Stripe is read first, outside of any transaction. A difference is kept once, with when it was first and last seen; what
-is not seen any more is resolved.
+has been looked at and is not seen any more is resolved. The daily comparison goes back as far as what is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Text, any_, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from commerce_core.jobs.kinds import JobContext, job
@@ -30,6 +30,7 @@ from commerce_stripe_payments.webhooks.reading import intent_of_charge
 
 _log = structlog.get_logger("commerce.stripe")
 USUAL_DAYS = 3
+MOST_DAYS = 90
 # What has just happened may not have been told yet.
 SETTLED_AFTER = timedelta(minutes=15)
 GONE = ("failed", "canceled")
@@ -37,17 +38,19 @@ GONE = ("failed", "canceled")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`reference` is what it is about, at Stripe or here."""
+    """`reference` is what it is about, at Stripe or here; `happened_at` when that was made."""
 
     kind: str
     reference: str
     detail: str
+    happened_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a comparison has found, and how much it has looked at."""
+    """What a comparison has found, and how much it has looked at: what was made since then."""
 
+    since: datetime
     payments: int
     refunds: int
     differences: tuple[Difference, ...]
@@ -57,7 +60,13 @@ class Report:
 def reconcile_daily(context: JobContext) -> None:
     """Compare the last days with Stripe."""
     connection: Connection = context.registry.stripe
-    report = compare(connection, since=context.now - timedelta(days=USUAL_DAYS), now=context.now)
+    with context.transaction() as session:
+        oldest = session.scalar(
+            select(func.min(StripeDifference.happened_at)).where(StripeDifference.resolved_at.is_(None))
+        )
+    usual = context.now - timedelta(days=USUAL_DAYS)
+    since = usual if oldest is None else max(min(usual, oldest), context.now - timedelta(days=MOST_DAYS))
+    report = compare(connection, since=since, now=context.now)
     keep(context.session, report, now=context.now)
 
 
@@ -80,7 +89,7 @@ def compare(connection: Connection, *, since: datetime, now: datetime) -> Report
             attempt.intent_id: attempt
             for attempt in session.scalars(
                 select(StripeAttempt).where(
-                    StripeAttempt.intent_id.in_(intents)
+                    _is_one_of(StripeAttempt.intent_id, intents)
                     | (StripeAttempt.created_at.between(since, until) & StripeAttempt.intent_id.is_not(None))
                 )
             )
@@ -88,10 +97,12 @@ def compare(connection: Connection, *, since: datetime, now: datetime) -> Report
         payments = {
             payment.provider_reference: payment
             for payment in session.scalars(
-                select(Payment).where(Payment.provider == CODE, Payment.provider_reference.in_(attempts))
+                select(Payment).where(Payment.provider == CODE, _is_one_of(Payment.provider_reference, attempts))
             )
         }
-        known = {row.id: row for row in session.scalars(select(StripeRefund).where(StripeRefund.id.in_(refunds)))}
+        known = {
+            row.id: row for row in session.scalars(select(StripeRefund).where(_is_one_of(StripeRefund.id, refunds)))
+        }
         ours = session.scalars(
             select(Refund)
             .join(Refund.payment)
@@ -100,16 +111,21 @@ def compare(connection: Connection, *, since: datetime, now: datetime) -> Report
     found: list[Difference] = []
     mine = {key: value for key, value in intents.items() if (value.get("metadata") or {}).get(SITE) == site}
     for intent_id, intent in mine.items():
-        found += _of_intent(intent, attempts.get(intent_id), payments.get(intent_id))
+        found += _of_intent(intent, attempts.get(intent_id), payments.get(intent_id), now=now)
     for name, payment in payments.items():
         if name is not None and name not in intents and payment.status in ("paid", "refunded"):
             there = gone_as_none(partial(client.v1.payment_intents.retrieve, name))
-            found += _of_intent(there or {"id": name}, attempts.get(name), payment)
+            found += _of_intent(there or {"id": name}, attempts.get(name), payment, now=now)
     for refund in refunds.values():
         if intent_of_charge(refund) in attempts or (refund.get("metadata") or {}).get(SITE) == site:
-            found += _of_refund(refund, known.get(refund["id"]))
+            found += _of_refund(refund, known.get(refund["id"]), now=now)
     found += _lost_refunds(ours, refunds)
-    return Report(len(mine), len(ours), tuple(found))
+    return Report(since, len(mine), len(ours), tuple(found))
+
+
+def _is_one_of(column: Any, names: Iterable[str | None]) -> ColumnElement[bool]:
+    """As one parameter: there may be more names than a statement has room for."""
+    return column == any_(literal([name for name in names if name is not None], ARRAY(Text)))  # type: ignore[no-any-return]
 
 
 def keep(session: Session, report: Report, *, now: datetime) -> int:
@@ -125,6 +141,7 @@ def keep(session: Session, report: Report, *, now: datetime) -> int:
                 kind=difference.kind,
                 reference=difference.reference,
                 detail=difference.detail,
+                happened_at=difference.happened_at,
                 first_seen_at=now,
                 last_seen_at=now,
             )
@@ -142,42 +159,54 @@ def keep(session: Session, report: Report, *, now: datetime) -> int:
             _log.error(
                 "the books differ", kind=difference.kind, reference=difference.reference, detail=difference.detail
             )
-    for kept in session.scalars(select(StripeDifference).where(StripeDifference.resolved_at.is_(None))):
+    unresolved = select(StripeDifference).where(
+        StripeDifference.resolved_at.is_(None), StripeDifference.happened_at >= report.since
+    )
+    for kept in session.scalars(unresolved):
         if (kept.kind, kept.reference) not in seen and kept.last_seen_at < now:
             kept.resolved_at = now
     session.flush()
     return new
 
 
-def _of_intent(intent: dict[str, Any], attempt: StripeAttempt | None, payment: Payment | None) -> list[Difference]:
+def _of_intent(
+    intent: dict[str, Any], attempt: StripeAttempt | None, payment: Payment | None, *, now: datetime
+) -> list[Difference]:
     reference = str(intent["id"])
+    made_at = _made_at(intent) or (now if attempt is None else attempt.created_at)
     is_paid_there = intent.get("status") == "succeeded"
     is_paid_here = payment is not None and payment.status in ("paid", "refunded")
     if attempt is None:
-        return [Difference("unknown-intent", reference, f"{intent.get('status')} at Stripe, and not known here")]
+        return [
+            Difference("unknown-intent", reference, f"{intent.get('status')} at Stripe, and not known here", made_at)
+        ]
     if is_paid_there and not is_paid_here:
-        return [Difference("paid-there-only", reference, "succeeded at Stripe, and not paid here")]
+        return [Difference("paid-there-only", reference, "succeeded at Stripe, and not paid here", made_at)]
     if is_paid_here and not is_paid_there:
-        return [Difference("paid-here-only", reference, f"paid here, and {intent.get('status') or 'gone'} at Stripe")]
+        there_is = intent.get("status") or "gone"
+        return [Difference("paid-here-only", reference, f"paid here, and {there_is} at Stripe", made_at)]
     if is_paid_there and payment is not None:
         there = _money(intent.get("amount_received"), intent.get("currency"))
         if there != (payment.amount, payment.currency):
-            return [Difference("amount", reference, f"{there} at Stripe, and {payment.amount} {payment.currency} here")]
+            said = f"{there} at Stripe, and {payment.amount} {payment.currency} here"
+            return [Difference("amount", reference, said, made_at)]
     return []
 
 
-def _of_refund(refund: dict[str, Any], row: StripeRefund | None) -> list[Difference]:
+def _of_refund(refund: dict[str, Any], row: StripeRefund | None, *, now: datetime) -> list[Difference]:
     reference = str(refund["id"])
+    made_at = _made_at(refund) or now
     status = str(refund["status"])
     if row is None:
         if status in GONE:
             return []
-        return [Difference("refunded-there-only", reference, f"{status} at Stripe, and not known here")]
+        return [Difference("refunded-there-only", reference, f"{status} at Stripe, and not known here", made_at)]
     there = _money(refund["amount"], refund["currency"])
     if there != (row.amount, row.currency):
-        return [Difference("refund-amount", reference, f"{there} at Stripe, and {row.amount} {row.currency} here")]
+        said = f"{there} at Stripe, and {row.amount} {row.currency} here"
+        return [Difference("refund-amount", reference, said, made_at)]
     if (status in GONE) is not (row.status in GONE) or (status == "succeeded") is not (row.status == "succeeded"):
-        return [Difference("refund-status", reference, f"{status} at Stripe, and {row.status} here")]
+        return [Difference("refund-status", reference, f"{status} at Stripe, and {row.status} here", made_at)]
     return []
 
 
@@ -185,10 +214,20 @@ def _lost_refunds(ours: Sequence[Refund], refunds: dict[str, dict[str, Any]]) ->
     """What we believe to have given back, and Stripe knows nothing of."""
     by_ours = {(refund.get("metadata") or {}).get(REFUND) for refund in refunds.values()}
     return [
-        Difference("refunded-here-only", str(refund.id), f"{refund.amount} {refund.currency} given back here only")
+        Difference(
+            "refunded-here-only",
+            str(refund.id),
+            f"{refund.amount} {refund.currency} given back here only",
+            refund.created_at,
+        )
         for refund in ours
         if refund.status == "succeeded" and refund.provider_reference not in refunds and str(refund.id) not in by_ours
     ]
+
+
+def _made_at(found: dict[str, Any]) -> datetime | None:
+    created = found.get("created")
+    return datetime.fromtimestamp(created, UTC) if isinstance(created, int) else None
 
 
 def _money(amount: Any, currency: Any) -> tuple[int | None, str]:

@@ -17,6 +17,7 @@ from webtest import TestApp
 
 from commerce_core.database import transaction, uuid7
 from commerce_core.jobs.kinds import JobContext
+from commerce_core.jobs.models import PeriodicJob
 from commerce_core.mail.models import Mail
 
 API = "/api/v1"
@@ -50,6 +51,14 @@ class Shop:
         self.stripe.call_at(fake.url)
         self.endpoint = fake.send_to(self._receive, SECRET)
         self._sender = sender
+        self._rest()
+
+    def _rest(self) -> None:
+        """What comes back by the clock has just been done: a test that does not let time pass is not about it."""
+        now = self.clock.now()
+        with transaction(self.engine) as session:
+            for periodic in self.application.registry.periodic_jobs:
+                session.add(PeriodicJob(name=periodic.kind.name, next_run_at=periodic.next_after(now)))
 
     def _receive(self, body: bytes, headers: Any) -> int:
         return int(self._sender.post(body, headers["Stripe-Signature"]).status_code)

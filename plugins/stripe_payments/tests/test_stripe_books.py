@@ -10,15 +10,16 @@ import pytest
 from click.testing import CliRunner
 from commerce_stripe_payments.doctor import examine
 from commerce_stripe_payments.models import StripeDifference
-from commerce_stripe_payments.reconcile import compare, keep
+from commerce_stripe_payments.reconcile import compare, keep, reconcile_daily
 from commerce_stripe_payments.webhooks import handlers
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
-from stripe_shop import Shop
+from stripe_shop import API, Shop
 from stripe_signing import SETTINGS
 
 from commerce_core.cli.main import main
 from commerce_core.database import transaction
+from commerce_core.jobs.runner import run_due
 
 pytestmark = pytest.mark.commerce(plugins=["stripe"], settings=SETTINGS)
 
@@ -59,6 +60,33 @@ def test_each_difference_is_found_kept_once_and_resolved(shop: Shop) -> None:
     assert differences(shop) == []
     with Session(shop.engine) as session:
         assert session.scalars(select(StripeDifference)).one().resolved_at is not None
+
+
+def test_what_nobody_has_put_right_stays_open_and_the_daily_job_goes_back_to_it(shop: Shop) -> None:
+    order = shop.order()
+    shop.pay(order)
+    assert differences(shop) == ["paid-there-only"]
+    listed = f"{API}/admin/stripe/differences"
+    [shown] = shop.staff.get(listed).json["data"]
+    assert (shown["kind"], shown["reference"]) == ("paid-there-only", shop.intent_id(order))
+    shop.guest().get(listed, status=401)
+    shop.clock.tick(days=10)
+    assert differences(shop) == [], "the last days alone"
+    assert len(shop.staff.get(listed).json["data"]) == 1, "nobody has looked at it"
+    with transaction(shop.engine) as session:
+        reconcile_daily.enqueue(session, now=shop.clock.now())
+    execute(shop, "UPDATE orders SET expires_at = NULL")
+    run_due(shop.application.registry, shop.engine)
+    [shown] = shop.staff.get(listed).json["data"]
+    assert shown["last_seen_at"] > shown["first_seen_at"]
+    shop.tell()
+    shop.clock.tick(minutes=1)
+    with transaction(shop.engine) as session:
+        reconcile_daily.enqueue(session, now=shop.clock.now())
+    run_due(shop.application.registry, shop.engine)
+    assert shop.staff.get(listed).json["data"] == []
+    [shown] = shop.staff.get(f"{listed}?resolved=true").json["data"]
+    assert shown["resolved_at"] is not None
 
 
 def test_what_is_known_on_one_side_only_is_told(shop: Shop) -> None:

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is killed in the middle of it"),
 ]
 # Of every so many moments one, so that the usual run is quick; another one in each round.
-STEP = 1 if os.environ.get("COMMERCE_SOAK") else 6
+STEP = 1 if os.environ.get("COMMERCE_SOAK") else 9
 
 
 def in_a_process_that_dies(shop: Shop, moment: int, act: Callable[[], object]) -> bool:
@@ -80,7 +80,7 @@ def next_job(shop: Shop) -> Callable[[], object]:
 
 def revive(shop: Shop) -> None:
     """The next worker finds what the dead one has left."""
-    for _ in range(4):
+    for _ in range(2):
         shop.clock.tick(seconds=61)
         shop.work()
     with shop.engine.connect() as connection:
@@ -113,6 +113,31 @@ def test_a_worker_that_dies_while_it_uses_an_event(shop: Shop) -> None:
         return died
 
     assert every_moment(scenario) * STEP > 15
+    assert_stock_adds_up(shop.engine)
+
+
+def test_what_dies_while_it_takes_an_event_in_and_hands_it_out(shop: Shop) -> None:
+    """Between the signature and the answer, and between the event and its job. Stripe tells again."""
+    variant = shop.make_variant(stock=10_000)
+
+    def take_in() -> None:
+        shop.fake.deliver("payment_intent.succeeded")
+        shop.hand_out()
+
+    def scenario(moment: int) -> bool:
+        order = shop.order(variant=variant)
+        shop.pay(order)
+        before = shop.level(order)
+        died = in_a_process_that_dies(shop, moment, take_in)
+        shop.fake.deliver("payment_intent.succeeded")
+        revive(shop)
+        assert shop.states(order) == ("processing", "paid"), moment
+        assert shop.level(order) == (before[0] - 1, before[1] - 1), moment
+        assert _count(shop, order, "orders.mail_paid") == 1, moment
+        shop.tell()
+        return died
+
+    assert every_moment(scenario) * STEP > 8
     assert_stock_adds_up(shop.engine)
 
 

@@ -31,7 +31,7 @@ from commerce_core.payments.models import Payment, Refund
 from commerce_core.stock.verify import RULES
 
 pytestmark = pytest.mark.commerce(plugins=["stripe"], settings=SETTINGS)
-SEQUENCES = 5_000 if os.environ.get("COMMERCE_SOAK") else 40
+SEQUENCES = 5_000 if os.environ.get("COMMERCE_SOAK") else 25
 
 
 @dataclass

@@ -26,6 +26,8 @@ from stripe_shop import API, PAY, Shop
 from stripe_signing import SETTINGS
 
 from commerce_core.orders.models import Order
+from commerce_core.payments.closing import MOST_ATTEMPTS
+from commerce_core.payments.sweep import expire_orders
 from commerce_core.testing import assert_stock_adds_up, concurrently
 
 pytestmark = pytest.mark.commerce(plugins=["stripe"], settings=SETTINGS)
@@ -313,9 +315,11 @@ def test_p14_a_payment_that_comes_too_late_takes_the_stock_again_or_goes_back(sh
     intent = shop.pay(order, "pm_sepaDebit_success")
     # Nobody has told us that it is under way, and nobody can ask.
     shop.fake.go_wrong("*", "cut", times=1_000)
-    for _ in range(40):
-        shop.clock.tick(minutes=61)
-        shop.work()
+    shop.clock.tick(minutes=61)
+    for _ in range(MOST_ATTEMPTS + 1):
+        assert shop.states(order)[0] == "pending"
+        shop.clock.tick(minutes=2)
+        expire_orders(shop.engine, shop.application.registry, now=shop.clock.now())
     shop.fake.recover()
     assert shop.states(order)[0] == "cancelled"
     if not stock:
@@ -392,6 +396,40 @@ def test_p16_a_second_intent_cancels_the_first(shop: Shop) -> None:
     shop.work()
     assert shop.fake.client().v1.payment_intents.retrieve(first).status == "canceled"
     assert shop.intent_id(order) != first
+
+
+def test_p16_the_second_intent_is_paid_before_the_first_is_cancelled(shop: Shop, sign_in: Any) -> None:
+    """The workers are behind: the first one is open at Stripe, and the payment is called by its name."""
+    client = sign_in("customer").client
+    order = shop.order(client)
+    shop.intent(order)
+    first = shop.intent_id(order)
+    shop.intent(order, save=True)
+    second = shop.intent_id(order)
+    assert first != second
+    shop.fake.confirm(second)
+    assert client.get(f"{PAY}/return?payment_intent={second}").json["status"] == "succeeded"
+    assert shop.states(order) == ("processing", "paid")
+    shop.work()
+    shop.tell()
+    assert shop.fake.client().v1.payment_intents.retrieve(first).status == "canceled"
+    assert shop.states(order) == ("processing", "paid")
+    assert shop.fake.client().v1.refunds.list().data == []
+    assert_stock_adds_up(shop.engine)
+
+
+def test_an_intent_that_stripe_has_forgotten_is_made_anew(shop: Shop) -> None:
+    """The demo's fake forgets everything when it ends; and somebody may change the account."""
+    order = shop.order()
+    shop.intent(order)
+    first = shop.intent_id(order)
+    shop.fake.world.remove(shop.fake.world.objects[first])
+    started = shop.intent(order)
+    assert started["status"] == "requires_payment_method"
+    assert [attempt.state for attempt in shop.attempts(order)] == ["canceled", "open"]
+    shop.fake.confirm(shop.intent_id(order))
+    shop.tell()
+    assert shop.states(order) == ("processing", "paid")
 
 
 def test_p17_the_address_that_customers_come_back_to_proves_nothing(shop: Shop) -> None:

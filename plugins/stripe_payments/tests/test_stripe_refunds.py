@@ -83,6 +83,29 @@ def test_r2_clicks_at_once_give_no_more_back_than_was_paid(shop: Shop) -> None:
     assert at_stripe(shop, order) == [(1_500, "succeeded")]
 
 
+def test_r2_staff_and_the_dashboard_at_once_give_no_more_back_than_was_paid(shop: Shop) -> None:
+    order = shop.buy(price=2_000)
+    shop.refund(order, 1_500)
+    shop.fake.refund(shop.intent_id(order), 1_000)
+    shop.work()
+    shop.tell()
+    assert at_stripe(shop, order) == [(1_000, "succeeded")]
+    # What was promised here is still owed, and there is less left than that: somebody has to decide.
+    assert here(shop, order) == [(1_500, "failed")]
+    with Session(shop.engine) as session:
+        told = session.scalars(select(StripeEvent).where(StripeEvent.type == "refund.created")).one()
+        assert (told.state, "more than was paid" in str(told.detail)) == ("dead", True)
+    assert_stock_adds_up(shop.engine)
+
+
+@pytest.mark.parametrize("amount", [-500, 0, 2_001, 10**15, 1.5, "500", True])
+def test_r2_odd_amounts_reach_nobody(shop: Shop, amount: Any) -> None:
+    order = shop.buy(price=2_000)
+    assert shop.refund(order, amount, status="4*")["status"] in (409, 422)
+    shop.work()
+    assert shop.calls(REFUNDS) == []
+
+
 def test_r3_partial_refunds_count_by_their_ids(shop: Shop) -> None:
     order = shop.buy()
     for amount in (300, 400):

@@ -107,6 +107,10 @@ def test_what_others_have_saved_is_not_there(shop: Shop, ada: TestApp, sign_in: 
     other.delete(f"{METHODS}/{saved}", status=404)
     other.put_json(f"{METHODS}/{saved}/default", {}, status=404)
     shop.intent(shop.order(other), payment_method=saved, status=422)
+    theirs = shop.order(ada)
+    for path in ("intents", "checkout-sessions"):
+        other.post_json(f"{PAY}/{path}", {"order_id": theirs["id"]}, status=404)
+        shop.guest().post_json(f"{PAY}/{path}", {"order_id": theirs["id"]}, status=404)
     shop.guest().get(METHODS, status=401)
     shop.intent(shop.order(), save=True, status=401)
 

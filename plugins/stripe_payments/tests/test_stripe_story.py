@@ -47,7 +47,7 @@ def processes(tmp_path: Path, database_url: str, engine: Engine, stripe_server: 
         "log.level": "debug",
         "log.requests": "true",
     }
-    with running_shop(tmp_path, database_url, settings) as running:
+    with running_shop(tmp_path, database_url, settings, servers=1) as running:
         stripe_server.send_to(f"http://127.0.0.1:{running.ports[0]}/webhooks/stripe", SECRET)
         yield running
 
@@ -83,7 +83,7 @@ def test_the_whole_story_and_what_the_logs_tell_of_it(
     variant = make_variant(stock=5, price_amount=2_500)
     with transaction(engine) as session:
         token = issue_token(session, create_user(session, "boss@example.com", "Boss", "admin"), "test")
-    guest = Client(processes.ports[1], **{"X-Cart-Token": "a-guest-of-the-story-1"})
+    guest = Client(processes.ports[0], **{"X-Cart-Token": "a-guest-of-the-story-1"})
     staff = Client(processes.ports[0], Authorization=f"Bearer {token}")
 
     def paid(order: Any) -> str:

@@ -298,6 +298,17 @@ def test_s6_what_is_paid_after_the_end_goes_back_once(subscribed: Subscriber) ->
     assert not ada.show()["entitled"]
 
 
+def test_r9_a_renewal_that_the_bank_takes_back_flags_its_invoice(subscribed: Subscriber) -> None:
+    ada = subscribed
+    ada.shop.endpoint.enabled_events = ("*",)
+    dispute = ada.shop.fake.dispute(str(ada.invoices()[0].intent_id))
+    ada.shop.tell(copies=2)
+    assert ada.show()["invoices"][0]["dispute"] == "needs_response"
+    ada.shop.fake.end_dispute(dispute["id"], "won")
+    ada.shop.tell()
+    assert ada.show()["invoices"][0]["dispute"] == "won"
+
+
 def test_s7_a_webhook_that_is_faster_than_our_own_call_makes_no_second_subscription(ada: Subscriber) -> None:
     pause = ada.shop.fake.go_wrong(CREATE, "pause", "after")
     asking = threading.Thread(target=lambda: ada.subscribe("basic"))
@@ -453,6 +464,8 @@ def test_nobody_sees_or_changes_the_subscriptions_of_others(
     other.get(path, status=404)
     other.post_json(f"{path}/changes", {"action": "cancel"}, status=404)
     other.get(f"{PAY}/subscription-preview?subscription={ada.row().id}&plan=pro", status=404)
+    stolen = {"plan": "plain", "payment_method": ada.customer().default_payment_method}
+    assert other.post_json(SUBSCRIPTIONS, stolen, status=422).json["type"] == "/problems/invalid-input"
     ada.shop.guest().get(SUBSCRIPTIONS, status=401)
     ada.shop.guest().post_json(SUBSCRIPTIONS, {"plan": "plain"}, status=401)
     other.get(f"{ADMIN_STRIPE}/subscriptions", status=403)

@@ -13,6 +13,9 @@ const ANNOUNCED_AFTER = 1_200;
 const DELTA_SHOWN = 1_800;
 const COUNTED_EVERY = 500;
 const CONNECTING_SHOWN_AFTER = 400;
+const LOOKED_AT_AFTER = 400;
+// Whoever has the page open asks for it again when the catalogue changes: not all in one moment.
+const [ASKED_AFTER, ASKED_WITHIN] = [100, 900];
 
 const page = {
   live: document.querySelector(".live"),
@@ -22,7 +25,9 @@ const page = {
 };
 const cards = new Map([...document.querySelectorAll(".card")].map((card) => [card.dataset.product, card]));
 const choices = new Map([...document.querySelectorAll(".choice")].map((choice) => [choice.dataset.variant, choice]));
-const stock = new Stock({ ...JSON.parse(document.body.dataset.realtime), storage: sessionStorage });
+const shop = JSON.parse(document.body.dataset.realtime);
+const stock = new Stock({ ...shop, storage: sessionStorage });
+const listening = new Map(); // by product: what ends it
 
 // --- Words; page.py says the same ---
 
@@ -70,10 +75,14 @@ function show(level, { reason, previous }) {
   if (reason !== "cache" && reason !== "seed" && reason !== "snapshot") report(choice, level, previous, reason);
 }
 
-function flash(place, previous, level) {
+function light(place) {
   place.classList.remove("moved");
   void place.offsetWidth; // starts the animation anew
   place.classList.add("moved");
+}
+
+function flash(place, previous, level) {
+  light(place);
   const change = (level.stock_quantity ?? 0) - (previous?.stock_quantity ?? level.stock_quantity ?? 0);
   if (!change) return;
   place.querySelector(".delta")?.remove();
@@ -110,6 +119,10 @@ function report(choice, level, previous, reason) {
     gone: "No longer for sale",
   }[reason] ?? (change < 0 ? "Gone" : "More");
   const text = `${did}: ${reason === "hold" && !level.is_in_stock ? `the last ${what}` : what}`;
+  tell(text);
+}
+
+function tell(text) {
   const item = document.createElement("li");
   const time = document.createElement("time");
   const now = new Date();
@@ -138,9 +151,155 @@ function announce(text) {
   }, ANNOUNCED_AFTER);
 }
 
+// --- What is on the shelves, and what it costs: as the page says it when it is asked for again ---
+
+let asking = 0;
+let isWantedAgain = false;
+
+function askForCards() {
+  if (asking) {
+    isWantedAgain = true;
+    return;
+  }
+  asking = setTimeout(async () => {
+    isWantedAgain = false;
+    try {
+      const answer = await fetch(location.href, { cache: "no-store" });
+      if (answer.ok) takeOver(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch {
+      // It will be asked for with the next change, or when the shop is back.
+    }
+    asking = 0;
+    if (isWantedAgain) askForCards();
+  }, ASKED_AFTER + Math.random() * ASKED_WITHIN);
+}
+
+function takeOver(fresh) {
+  const freshCards = [...fresh.querySelectorAll(".card")];
+  if (freshCards.length === 0 || cards.size === 0) {
+    // From an empty shop to a full one, or the other way round.
+    if ((freshCards.length === 0) !== (cards.size === 0)) location.reload();
+    return;
+  }
+  const there = new Set(freshCards.map((card) => card.dataset.product));
+  for (const [product, card] of cards) {
+    if (!there.has(product)) takeAway(product, card);
+  }
+  let before = null;
+  for (const freshCard of freshCards) {
+    const product = freshCard.dataset.product;
+    const card = cards.get(product);
+    if (card && variantsOf(card) === variantsOf(freshCard)) {
+      renew(card, freshCard);
+      before = card;
+    } else {
+      const placed = document.importNode(freshCard, true);
+      if (card) {
+        keepChoice(card, placed);
+        card.replaceWith(placed);
+      } else {
+        placed.classList.remove("feature"); // that is one place, and taken
+        placed.classList.add("is-new");
+        if (before) before.after(placed);
+        else document.querySelector(".cards").prepend(placed);
+        announce(`New: ${placed.dataset.name}.`);
+        tell(`New: ${placed.dataset.name}`);
+      }
+      listening.get(product)?.();
+      begin(product, placed);
+      before = placed;
+    }
+  }
+}
+
+function takeAway(product, card) {
+  if (lookedAt === card) lookAt(null);
+  listening.get(product)?.();
+  for (const choice of card.querySelectorAll(".choice")) choices.delete(choice.dataset.variant);
+  listening.delete(product);
+  cards.delete(product);
+  card.remove();
+}
+
+const variantsOf = (card) => [...card.querySelectorAll(".choice")].map(({ dataset }) => dataset.variant).join();
+
+function keepChoice(card, placed) {
+  const chosen = card.querySelector("input:checked")?.value;
+  const same = placed.querySelector(`input[value="${CSS.escape(chosen ?? "")}"]`);
+  if (same) same.checked = true;
+}
+
+/** Everything but the stock, which has its own way here. */
+function renew(card, freshCard) {
+  card.dataset.name = freshCard.dataset.name;
+  for (const name of ["h2", ".maker", ".told", ".off"]) {
+    const [place, fresh] = [card.querySelector(name), freshCard.querySelector(name)];
+    if (place && fresh) {
+      if (place.textContent !== fresh.textContent) place.textContent = fresh.textContent;
+    } else if (place) place.remove();
+    else if (fresh) {
+      const neighbour = name === ".off" ? ".picture .stamp" : "form";
+      card.querySelector(neighbour).before(document.importNode(fresh, true));
+    }
+  }
+  const [image, freshImage] = [card.querySelector(".picture img"), freshCard.querySelector(".picture img")];
+  if (image && freshImage && image.src !== freshImage.src) image.src = freshImage.src;
+  for (const freshChoice of freshCard.querySelectorAll(".choice")) {
+    const choice = choices.get(freshChoice.dataset.variant);
+    choice.dataset.name = freshChoice.dataset.name;
+    const [pill, freshPill] = [choice.querySelector(".pill"), freshChoice.querySelector(".pill")];
+    if (pill.textContent !== freshPill.textContent) pill.textContent = freshPill.textContent;
+    const [price, freshPrice] = [choice.querySelector(".price"), freshChoice.querySelector(".price")];
+    if (price.textContent === freshPrice.textContent) continue;
+    price.replaceChildren(...document.importNode(freshPrice, true).childNodes);
+    light(price);
+    const text = `${nameOf(choice)} now costs ${price.firstChild.textContent.trim()}`;
+    tell(text);
+    announce(`${text}.`);
+  }
+}
+
+// --- Who else looks at it: the card that the pointer or the keyboard is at, or that is in the middle of a phone ---
+
+let lookedAt = null;
+let endLooking = () => {};
+let noticing = 0;
+
+function notice(card) {
+  clearTimeout(noticing);
+  if (card === lookedAt) return;
+  noticing = setTimeout(() => lookAt(card), LOOKED_AT_AFTER);
+}
+
+function lookAt(card) {
+  endLooking();
+  if (lookedAt) showLookers(lookedAt, 0);
+  lookedAt = card;
+  endLooking = card ? stock.looking(card.dataset.product, (count) => showLookers(card, count)) : () => {};
+}
+
+/** Oneself is nobody to be told of. */
+function showLookers(card, count) {
+  const place = card.querySelector(".looking");
+  place.hidden = count < 2;
+  if (count > 1) place.querySelector(".number").textContent = count;
+}
+
+const middle =
+  shop.presence &&
+  new IntersectionObserver(
+    (seen) => {
+      const inTheMiddle = seen.findLast(({ isIntersecting }) => isIntersecting);
+      if (inTheMiddle) notice(inTheMiddle.target);
+    },
+    { rootMargin: "-40% 0px -59%" },
+  );
+const hasPointer = matchMedia("(hover: hover)").matches;
+
 // --- Whether it is live ---
 
 let retryAt = 0;
+let wasLost = false;
 let connecting = 0;
 
 function showState({ state, retryIn }) {
@@ -150,7 +309,11 @@ function showState({ state, retryIn }) {
   page.live.dataset.state = state;
   document.body.classList.toggle("is-stale", state !== "connected");
   retryAt = retryIn === undefined ? 0 : performance.now() + retryIn;
-  if (state === "connected") say("Live");
+  if (state === "connected") {
+    say("Live");
+    if (wasLost) askForCards(); // what has changed meanwhile, nobody has told
+  }
+  wasLost = state !== "connected" && (wasLost || state === "waiting");
   if (state === "waiting") say("Reconnecting …");
   if (state === "stopped") say("Not live: reload the page");
 }
@@ -379,7 +542,9 @@ async function takeOverHolds() {
 // --- Begin ---
 
 stock.addEventListener("state", ({ detail }) => showState(detail));
-for (const [product, card] of cards) {
+function begin(product, card) {
+  cards.set(product, card);
+  for (const choice of card.querySelectorAll(".choice")) choices.set(choice.dataset.variant, choice);
   stock.seed(
     [...card.querySelectorAll(".choice")].map(({ dataset }) => ({
       product_id: product, variant_id: dataset.variant, sku: dataset.sku,
@@ -387,7 +552,7 @@ for (const [product, card] of cards) {
       is_in_stock: dataset.inStock === "yes", is_low_stock: dataset.low === "yes", version: Number(dataset.version),
     })),
   );
-  stock.product(product, show);
+  listening.set(product, stock.product(product, show));
   card.querySelector("form").addEventListener("submit", (event) => {
     event.preventDefault();
     hold(card);
@@ -396,7 +561,16 @@ for (const [product, card] of cards) {
     note(card, "");
     showAct(card);
   });
+  showAct(card);
+  if (!shop.presence) return;
+  if (hasPointer) card.addEventListener("pointerenter", () => notice(card));
+  else middle.observe(card);
+  card.addEventListener("focusin", () => notice(card));
 }
+
+for (const [product, card] of [...cards]) begin(product, card);
+if (cards.size > 0) stock.catalogue(askForCards);
+if (shop.presence && hasPointer && cards.size > 0) notice(cards.values().next().value);
 if (page.news) page.news.hidden = false;
 if (document.querySelector("[data-empty]")) {
   say("Waiting for products");

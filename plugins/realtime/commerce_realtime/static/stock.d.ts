@@ -72,6 +72,10 @@ export interface Server {
 export interface Options extends Partial<Server> {
   /** Asked where the server is, unless `key` is given. Default: `/api/v1/realtime/config`. */
   configUrl?: string;
+  /** Asked for leave to be among those who look at a product. Default: `/broadcasting/auth`. */
+  authUrl?: string;
+  /** Sent with that: `{ "X-Cart-Token": token }`, so that all windows of a visitor count as one. Default: none. */
+  authHeaders?: Record<string, string>;
   /** Milliseconds: before the second attempt, at most. Doubles with each failure. Default: 1000. */
   minDelay?: number;
   /** Milliseconds: between two attempts, at most. Default: 30000. */
@@ -95,6 +99,8 @@ export interface Options extends Partial<Server> {
 export interface StockEvents {
   state: CustomEvent<StateDetail>;
   level: CustomEvent<{ level: Level } & Change>;
+  /** A product that is listened to looks different now: its price, its name. Ask for it again. */
+  product: CustomEvent<{ product_id: string }>;
   error: CustomEvent<ErrorDetail>;
 }
 
@@ -108,6 +114,13 @@ export class Stock extends EventTarget {
   variant(id: string, listener: Listener): () => void;
   /** Hear of everything in the shop. Returns a function that ends it. */
   everything(listener: Listener): () => void;
+  /** Hear that something in the catalogue looks different now: ask what. Returns a function that ends it. */
+  catalogue(listener: () => void): () => void;
+  /**
+   * Be one of those who look at a product, and hear how many that are, oneself among them; where the shop has
+   * `realtime.presence`. Returns a function that ends it.
+   */
+  looking(id: string, listener: (count: number) => void): () => void;
   /** What is known of a variant, if anything. */
   get(variantId: string): Level | undefined;
   /** Tell what is known from elsewhere: the page itself, or an answer of the API. Older news is dropped here, too. */

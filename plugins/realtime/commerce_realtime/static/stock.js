@@ -14,6 +14,8 @@
 const EVERYTHING = "inventory";
 const OF_PRODUCT = "inventory.product.";
 const OF_VARIANT = "inventory.variant.";
+const CATALOGUE = "catalogue";
+const LOOKING = "presence-product.";
 const FACTS = ["product_id", "sku", "stock_quantity", "is_in_stock", "is_low_stock", "version"];
 // Milliseconds. A connection that has lasted so long was a good one: the next failure is the first again.
 const GOOD_AFTER = 5_000;
@@ -24,6 +26,8 @@ const MOST_SAVED = 500;
 
 const DEFAULTS = {
   configUrl: "/api/v1/realtime/config",
+  authUrl: "/broadcasting/auth",
+  authHeaders: {},
   minDelay: 1_000,
   maxDelay: 30_000,
   connectTimeout: 10_000,
@@ -39,6 +43,8 @@ export class Stock extends EventTarget {
   #state = "idle";
   #socket = null;
   #listeners = new Map(); // by channel
+  #members = new Map(); // by presence channel: who is there
+  #socketId = "";
   #levels = new Map(); // by variant: the newest that is known
   #saved = new Map(); // when each came, for the storage
   #failures = 0;
@@ -75,6 +81,16 @@ export class Stock extends EventTarget {
     return this.#subscribe(EVERYTHING, listener);
   }
 
+  /** Hear that something in the catalogue looks different now: a price, a name, a new product. Ask what. */
+  catalogue(listener) {
+    return this.#subscribe(CATALOGUE, listener);
+  }
+
+  /** Be one of those who look at a product, and hear how many that are. Returns a function that ends it. */
+  looking(id, listener) {
+    return this.#subscribe(LOOKING + id, listener);
+  }
+
   /** What is known of a variant, if anything. */
   get(variantId) {
     return this.#levels.get(variantId);
@@ -101,12 +117,13 @@ export class Stock extends EventTarget {
     let listeners = this.#listeners.get(channel);
     if (!listeners) {
       this.#listeners.set(channel, (listeners = new Set()));
-      this.#send("pusher:subscribe", { channel });
+      this.#ask(channel);
     }
     const entry = { listener };
     listeners.add(entry);
     if (this.#state === "idle") this.#start();
     queueMicrotask(() => {
+      if (this.#members.has(channel)) call(listener, this.#members.get(channel).size);
       for (const level of this.#levels.values()) {
         if (listeners.has(entry) && channelsOf(level).includes(channel)) call(listener, level, { reason: "cache" });
       }
@@ -115,16 +132,19 @@ export class Stock extends EventTarget {
       listeners.delete(entry);
       if (listeners.size === 0 && this.#listeners.get(channel) === listeners) {
         this.#listeners.delete(channel);
+        this.#members.delete(channel);
         this.#send("pusher:unsubscribe", { channel });
       }
     };
   }
 
   #tell(level, change) {
-    for (const channel of channelsOf(level)) {
-      for (const { listener } of [...(this.#listeners.get(channel) ?? [])]) call(listener, level, change);
-    }
+    for (const channel of channelsOf(level)) this.#call(channel, level, change);
     this.#emit("level", { level, ...change });
+  }
+
+  #call(channel, ...what) {
+    for (const { listener } of [...(this.#listeners.get(channel) ?? [])]) call(listener, ...what);
   }
 
   #emit(type, detail) {
@@ -267,6 +287,24 @@ export class Stock extends EventTarget {
     if (this.#state === "connected") this.#socket.send(JSON.stringify({ event, data }));
   }
 
+  /** Ask for a channel, with leave to listen where that is needed. */
+  async #ask(channel) {
+    if (this.#state !== "connected") return;
+    if (!channel.startsWith(LOOKING)) return this.#send("pusher:subscribe", { channel });
+    const socket = this.#socket;
+    const { authUrl, authHeaders, fetch: ask = fetch } = this.#options;
+    const isWanted = () => this.#socket === socket && this.#listeners.has(channel);
+    try {
+      const body = new URLSearchParams({ socket_id: this.#socketId, channel_name: channel });
+      const answer = await ask(authUrl, { method: "POST", headers: authHeaders, body });
+      if (!answer.ok) throw new Error(`${authUrl} answers ${answer.status}`);
+      const leave = await answer.json();
+      if (isWanted()) this.#send("pusher:subscribe", { channel, ...leave });
+    } catch ({ message }) {
+      if (isWanted()) this.#emit("error", { channel, type: "AuthError", error: message });
+    }
+  }
+
   #hear(text) {
     const { event, channel, data } = JSON.parse(text);
     // Written twice, as the protocol has it; but what others send in these channels may be anything.
@@ -278,14 +316,28 @@ export class Stock extends EventTarget {
     else if (event === "pusher:subscription_error") this.#emit("error", { ...content(), channel });
     else if (event === "inventory.updated") this.#take(content(), "update");
     else if (event === "inventory.snapshot") this.#takeSnapshot(channel, content());
+    else if (event === "product.updated") this.#emit("product", content());
+    else if (event === "catalogue.updated") this.#call(CATALOGUE);
+    else if (channel?.startsWith(LOOKING)) this.#count(channel, event, content());
   }
 
-  #welcome({ activity_timeout }) {
+  #count(channel, event, data) {
+    if (!this.#listeners.has(channel)) return;
+    const members = this.#members.get(channel);
+    if (event === "pusher_internal:subscription_succeeded") this.#members.set(channel, new Set(data.presence.ids));
+    else if (event === "pusher_internal:member_added") members?.add(data.user_id);
+    else if (event === "pusher_internal:member_removed") members?.delete(data.user_id);
+    if (this.#members.has(channel)) this.#call(channel, this.#members.get(channel).size);
+  }
+
+  #welcome({ socket_id, activity_timeout }) {
     clearTimeout(this.#timers.connect);
     this.#goodSince = performance.now();
     this.#activityTimeout = activity_timeout * 1_000;
+    this.#socketId = socket_id;
+    this.#members.clear();
     this.#become("connected");
-    for (const channel of this.#listeners.keys()) this.#send("pusher:subscribe", { channel });
+    for (const channel of this.#listeners.keys()) this.#ask(channel);
     this.#stayAwake();
   }
 
@@ -336,9 +388,9 @@ function addressOf({ key, host, port, tls, path }) {
 }
 
 /** A listener that fails is its owner's business, and nobody else's. */
-function call(listener, level, change) {
+function call(listener, ...what) {
   try {
-    listener(level, change);
+    listener(...what);
   } catch (error) {
     queueMicrotask(() => {
       throw error;

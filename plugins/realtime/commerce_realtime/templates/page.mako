@@ -29,11 +29,15 @@ data-product="${product['id']}" data-slug="${product['slug']}" data-name="${prod
 % if product["images"]:
     <img src="${product['images'][0]['url']}" alt="" width="600" height="600" \
 ${'fetchpriority="high"' if is_feature else 'loading="lazy"' | n}>
+% else:
+    <span class="initial" aria-hidden="true">${product["name"][:1]}</span>
 % endif
 % if product["discount_percentage"]:
     <span class="off">&minus;${product["discount_percentage"]}%</span>
 % endif
     <span class="stamp" aria-hidden="true">Sold out</span>
+    <span class="looking" role="status" hidden><span class="number"></span><span class="long"> people are</span> looking<span \
+class="long"> at this</span></span>
   </div>
   <div class="about">
     <h2>${product["name"]}</h2>

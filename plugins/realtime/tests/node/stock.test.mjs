@@ -359,3 +359,56 @@ test("closed, it is silent, and can be opened again", () => {
   sockets[1].welcome();
   assert.deepEqual(sockets[1].sent, ["pusher:subscribe inventory.product.product-1"]);
 });
+
+test("it tells of a changed catalogue", () => {
+  const { stock, socket } = connected();
+  let told = 0;
+  const products = [];
+  stock.catalogue(() => { told += 1; });
+  stock.addEventListener("product", ({ detail }) => products.push(detail.product_id));
+  assert.equal(socket.sent.at(-1), "pusher:subscribe catalogue");
+  socket.tell("catalogue.updated", {}, "catalogue");
+  socket.tell("product.updated", { product_id: PRODUCT }, `inventory.product.${PRODUCT}`);
+  assert.deepEqual([told, products], [1, [PRODUCT]]);
+});
+
+test("it counts who looks at a product, with leave to do so, and anew after a reconnection", async () => {
+  const asked = [];
+  const ask = async (address, { body, headers }) => {
+    asked.push([address, String(body), headers]);
+    return { ok: true, json: async () => ({ auth: "shop:abc", channel_data: "{}" }) };
+  };
+  const { stock, socket } = connected({ fetch: ask, authHeaders: { "X-Cart-Token": "t" } });
+  const counts = [];
+  const channel = `presence-product.${PRODUCT}`;
+  const stop = stock.looking(PRODUCT, (count) => counts.push(count));
+  await microtasks();
+  const body = `socket_id=1.1&channel_name=${channel}`;
+  assert.deepEqual(asked, [["/broadcasting/auth", body, { "X-Cart-Token": "t" }]]);
+  assert.equal(socket.sent.at(-1), `pusher:subscribe ${channel}`);
+  socket.tell("pusher_internal:subscription_succeeded", { presence: { count: 2, ids: ["a", "b"], hash: {} } }, channel);
+  socket.tell("pusher_internal:member_added", { user_id: "c" }, channel);
+  socket.tell("pusher_internal:member_added", { user_id: "c" }, channel);
+  socket.tell("pusher_internal:member_removed", { user_id: "a" }, channel);
+  assert.deepEqual(counts, [2, 3, 3, 2]);
+  socket.onclose({ code: 4200 });
+  tick(250);
+  sockets[1].welcome();
+  await microtasks();
+  assert.equal(sockets[1].sent.at(-1), `pusher:subscribe ${channel}`);
+  stop();
+  assert.equal(sockets[1].sent.at(-1), `pusher:unsubscribe ${channel}`);
+  sockets[1].tell("pusher_internal:subscription_succeeded", { presence: { count: 9, ids: ["a"], hash: {} } }, channel);
+  assert.equal(counts.length, 4);
+});
+
+test("who may not look is told why", async () => {
+  const { stock } = connected({ fetch: async () => ({ ok: false, status: 403 }) });
+  const errors = [];
+  stock.addEventListener("error", ({ detail }) => errors.push(detail));
+  stock.looking(PRODUCT, () => {});
+  await microtasks();
+  assert.deepEqual(errors, [
+    { channel: `presence-product.${PRODUCT}`, type: "AuthError", error: "/broadcasting/auth answers 403" },
+  ]);
+});

@@ -85,7 +85,7 @@ def charge(request: Any) -> AttemptOut:
         confirm=True,
         off_session=True,
     )
-    request.audit("stripe.charge", f"order:{order.id}", after={"payment": str(payment.id)})
+    request.audit("stripe.charge", f"order:{order.id}", after={"payment": str(attempt.payment_id)})
     return attempt_out(attempt)
 
 

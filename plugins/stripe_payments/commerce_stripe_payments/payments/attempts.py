@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 
 from commerce_core.database import uuid7
 from commerce_core.orders.models import Order
+from commerce_core.payments import service as payments
 from commerce_core.payments.models import Payment
+from commerce_core.payments.provider import ProviderEvent
 from commerce_stripe_payments.amounts import chargeable
 from commerce_stripe_payments.connection import Connection
 from commerce_stripe_payments.models import StripeAttempt
@@ -47,6 +49,8 @@ def current_attempt(
             return found
     for other in under_way(session, order.id):
         end(session, other, now=now)
+    if found is not None or payment.provider_reference is not None:
+        payment = _another_payment(session, order, payment, now=now)
     amount = chargeable(payment.amount, payment.currency)
     attempt = StripeAttempt(
         id=uuid7(),
@@ -72,6 +76,21 @@ def current_attempt(
     session.add(attempt)
     session.flush()
     return attempt
+
+
+def _another_payment(session: Session, order: Order, payment: Payment, *, now: datetime) -> Payment:
+    """A payment instead of one that is called by the name of another intent, which may yet be paid all the same."""
+    replaced = ProviderEvent(
+        payment.provider,
+        event_id=f"replaced:{payment.id}",
+        order_id=order.id,
+        status="cancelled",
+        payload={},
+        provider_reference=payment.provider_reference,
+        payment_id=payment.id,
+    )
+    payments.settle(session, order, replaced, now=now)
+    return payments.start_payment(session, order, payment.provider, now=now)
 
 
 def end(session: Session, attempt: StripeAttempt, *, now: datetime) -> None:

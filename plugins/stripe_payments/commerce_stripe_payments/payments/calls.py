@@ -137,6 +137,13 @@ def _expire_session(client: stripe.StripeClient, session_id: str) -> dict[str, A
     return gone_as_none(lambda: client.v1.checkout.sessions.retrieve(session_id, parameters))
 
 
+def give_up(connection: Connection, attempt_id: UUID) -> None:
+    """Stripe knows nothing of an attempt's intent or session (any more): nobody can pay it, and another may be made."""
+    _log.warning("stripe has forgotten a payment", attempt_id=str(attempt_id))
+    with transaction(connection.engine) as session:
+        _close(session, attempt_id)
+
+
 def _close(session: Session, attempt_id: UUID) -> None:
     attempt = session.get(StripeAttempt, attempt_id, with_for_update=True, populate_existing=True)
     if attempt is not None and attempt.state in ("creating", "open"):

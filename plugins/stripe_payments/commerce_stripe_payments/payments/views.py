@@ -21,7 +21,7 @@ from commerce_stripe_payments.connection import Connection, DemoAway
 from commerce_stripe_payments.customers import customer_of, usable_method
 from commerce_stripe_payments.models import StripeAttempt
 from commerce_stripe_payments.payments.attempts import current_attempt
-from commerce_stripe_payments.payments.calls import carry_out
+from commerce_stripe_payments.payments.calls import carry_out, give_up
 from commerce_stripe_payments.payments.effects import CODE, apply_intent, apply_session, fetch_intent
 from commerce_stripe_payments.payments.schemas import ConfigOut, IntentIn, IntentOut, SessionIn, SessionOut
 from commerce_stripe_payments.webhooks.plain import gone_as_none
@@ -72,16 +72,19 @@ def create_intent(request: Any, body: IntentIn) -> IntentOut:
         wanted["payment_method"] = usable_method(request, body.payment_method)
     attempt = _attempt(request, body.order_id, "intent", **wanted)
     intent = None
+    if attempt.intent_id is not None:
+        intent = fetch_intent(stripe.client, attempt.intent_id)
+        if intent is not None:
+            with stripe.writing() as session:
+                apply_intent(session, stripe, intent, now=request.now)
+        else:
+            give_up(stripe, attempt.id)
+            attempt = _attempt(request, body.order_id, "intent", **wanted)
     if attempt.state == "creating":
         answer = carry_out(stripe, attempt.id, now=request.now)
         if answer.state == "refused":
             raise CannotStart
         intent = answer.object
-    elif attempt.intent_id is not None:
-        intent = fetch_intent(stripe.client, attempt.intent_id)
-        if intent is not None:
-            with stripe.writing() as session:
-                apply_intent(session, stripe, intent, now=request.now)
     with Session(stripe.engine) as session:
         after = session.get_one(StripeAttempt, attempt.id)
     return IntentOut(
@@ -109,16 +112,19 @@ def create_session(request: Any, body: SessionIn) -> SessionOut:
         raise CannotStart("The shop has not said where customers come back to: stripe.return_url.")
     attempt = _attempt(request, body.order_id, "checkout")
     found = None
+    if attempt.session_id is not None:
+        found = _session(stripe, attempt.session_id)
+        if found is not None:
+            with stripe.writing() as session:
+                apply_session(session, stripe, found, now=request.now)
+        else:
+            give_up(stripe, attempt.id)
+            attempt = _attempt(request, body.order_id, "checkout")
     if attempt.state == "creating":
         answer = carry_out(stripe, attempt.id, now=request.now)
         if answer.state == "refused":
             raise CannotStart
         found = answer.object
-    elif attempt.session_id is not None:
-        found = _session(stripe, attempt.session_id)
-        if found is not None:
-            with stripe.writing() as session:
-                apply_session(session, stripe, found, now=request.now)
     status = "preparing" if found is None else str(found["status"])
     return SessionOut.model_construct(
         payment_id=attempt.payment_id, status=status, url=None if found is None else found.get("url")

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from commerce_stripe_payments.amounts import from_stripe
 from commerce_stripe_payments.connection import Connection
+from commerce_stripe_payments.disputes import HARMLESS
 from commerce_stripe_payments.models import StripeInvoice, StripeSubscription
 from commerce_stripe_payments.subscriptions import mails
 from commerce_stripe_payments.webhooks.reading import intent_of_invoice
@@ -110,6 +111,8 @@ def _give_back_if_late(
     """What is paid after the end buys nothing: it goes back, unless the shop wants to see to that itself."""
     from commerce_stripe_payments.subscriptions.jobs import refund_late_invoice
 
+    if kept.dispute not in (None, *HARMLESS):
+        return  # the bank takes it back already
     is_late = row.ended_at is not None and kept.paid_at is not None and kept.paid_at > row.ended_at
     # What was paid in another way than by Stripe, Stripe cannot give back.
     can_go_back = kept.amount_paid > 0 and kept.intent_id is not None

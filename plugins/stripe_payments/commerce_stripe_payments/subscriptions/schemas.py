@@ -110,6 +110,7 @@ class InvoiceOut(Output):
     next_attempt_at: datetime | None = Field(description="When Stripe tries again by itself.")
     url: str | None = Field(description="Where it can be looked at and paid.")
     refund: Literal["due", "done"] | None
+    dispute: str | None = Field(description="What has become of its payment's dispute.", examples=["needs_response"])
     created_at: datetime
     paid_at: datetime | None
 
@@ -125,6 +126,7 @@ class InvoiceOut(Output):
             next_attempt_at=row.next_payment_attempt,
             url=row.url,
             refund=row.refund,
+            dispute=row.dispute,
             created_at=row.created_at,
             paid_at=row.paid_at,
         )

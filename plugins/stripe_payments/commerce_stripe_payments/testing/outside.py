@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from commerce_stripe_payments.testing import checkouts, payments
 from commerce_stripe_payments.testing.api import disputes, refunds, setup_intents
+from commerce_stripe_payments.testing.api.clocks import advance
 from commerce_stripe_payments.testing.api.payment_methods import usable
-from commerce_stripe_payments.testing.api.test_clocks import advance
 from commerce_stripe_payments.testing.billing.time import catch_up
 from commerce_stripe_payments.testing.failures import Failure, Thing
 from commerce_stripe_payments.testing.faults import Fault, Faults, Kind

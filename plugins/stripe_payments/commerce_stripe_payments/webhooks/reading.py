@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -33,7 +33,7 @@ class Told:
     def object_id(self) -> str | None:
         """Of what it is about."""
         found = self.object.get("id")
-        return found if isinstance(found, str) else None
+        return found if _fits(found) else None
 
 
 def read_event(body: bytes) -> Told:
@@ -57,7 +57,7 @@ def read_event(body: bytes) -> Told:
         created=moment,
         livemode=event["livemode"],
         account=_account(event),
-        api_version=version if isinstance(version, str) else None,
+        api_version=version if _fits(version) else None,
         object=about,
         previous=previous if isinstance(previous, dict) else {},
     )
@@ -92,9 +92,7 @@ def _object(body: bytes, kind: str) -> dict[str, Any]:
         raise BadWebhook from None
     if not isinstance(event, dict) or event.get("object") != kind:
         raise BadWebhook
-    texts = (event.get("id"), event.get("type"))
-    # PostgreSQL's text holds anything but zeros.
-    if not all(isinstance(part, str) and 0 < len(part) <= 255 and "\0" not in part for part in texts):
+    if not (_fits(event.get("id")) and _fits(event.get("type"))):
         raise BadWebhook
     if not isinstance(event.get("livemode"), bool):
         raise BadWebhook
@@ -104,7 +102,12 @@ def _object(body: bytes, kind: str) -> dict[str, Any]:
 def _account(event: dict[str, Any]) -> str:
     """Whose event it is: empty for the shop's own account."""
     found = event.get("account") or event.get("context") or ""
-    return found if isinstance(found, str) else "?"
+    return found if found == "" or _fits(found) else "?"
+
+
+def _fits(value: Any) -> TypeGuard[str]:
+    """Whether it is a text that can be kept: PostgreSQL's holds anything but zeros, and an index nothing long."""
+    return isinstance(value, str) and 0 < len(value) <= 255 and "\0" not in value
 
 
 def id_of(value: Any) -> str | None:

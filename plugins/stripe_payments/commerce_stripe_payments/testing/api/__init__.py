@@ -4,6 +4,7 @@ from commerce_stripe_payments.testing.api import (  # noqa: F401
     account,
     charges,
     checkout,
+    clocks,
     customers,
     disputes,
     events,
@@ -14,5 +15,4 @@ from commerce_stripe_payments.testing.api import (  # noqa: F401
     refunds,
     setup_intents,
     subscriptions,
-    test_clocks,
 )
