@@ -75,6 +75,7 @@ def merge_carts(
     incoming = list(zip(guest.lines, sorted(uuid7() for _ in guest.lines), strict=True))
     close_cart(session, guest, "merged", now=now)
     user.currency = user.currency or guest.currency
+    user.seen = None
     capped = []
     for line, new_id in incoming:
         cut = _take_over(user, line, new_id, articles[line.variant_id], held, settings=settings, now=now)

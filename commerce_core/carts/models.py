@@ -32,6 +32,8 @@ class Cart(Base):
     state: Mapped[str] = mapped_column(Text, default="active")
     currency: Mapped[Currency | None]
     coupons: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    # The total that the client was last shown, and for where: see pricing.seen_total. None: nothing that still counts.
+    seen: Mapped[dict[str, Any] | None]
     expires_at: Mapped[datetime]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from commerce_core.carts.models import Cart, CartLine
@@ -70,3 +72,26 @@ def basket_of(
         explain=explain,
     )
     return basket, offers
+
+
+def seen_total(quote: Quote, destination: Destination | None) -> dict[str, Any]:
+    """What a client that is shown this quote has seen, for `Cart.seen`: the total in minor units, and where it goes."""
+    return {"total": quote.total, "destination": None if destination is None else asdict(destination)}
+
+
+def remember_seen(session: Session, cart: Cart, quote: Quote, destination: Destination | None) -> None:
+    """Note what a cart that was only read is shown to cost: checkout holds to it. At most one statement.
+
+    Waits for nobody: if the cart is locked, or was changed since it was read, what is shown is out of date already.
+    """
+    seen = seen_total(quote, destination)
+    if seen == cart.seen:
+        return
+    unchanged = (
+        select(Cart.id)
+        .where(Cart.id == cart.id, Cart.updated_at == cart.updated_at, Cart.state == "active")
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(
+        update(Cart).where(Cart.id.in_(unchanged)).values(seen=seen).execution_options(synchronize_session=False)
+    )

@@ -12,7 +12,7 @@ from commerce_core.api.problems import NotFound
 from commerce_core.carts import coupons, queries, service
 from commerce_core.carts.models import Cart, CartLine
 from commerce_core.carts.presentation import EMPTY, present_cart
-from commerce_core.carts.pricing import basket_of, price_cart
+from commerce_core.carts.pricing import basket_of, price_cart, remember_seen, seen_total
 from commerce_core.carts.schemas import (
     CartOut,
     CouponIn,
@@ -30,7 +30,7 @@ from commerce_core.stock.service import OutOfStock, UnknownVariant
 def show_cart(request: Any) -> CartOut:
     """Your cart, and what has changed since you filled it. An empty one if you have none."""
     cart = queries.find_cart(request.db, request.owner, now=request.now)
-    return EMPTY if cart is None else present(request, cart)
+    return EMPTY if cart is None else present(request, cart, changed=False)
 
 
 @api_view(route_name="cart", request_method="DELETE", permission=Permission.CART, returns=CartOut)
@@ -152,16 +152,24 @@ def quote_cart(request: Any, query: QuoteQuery) -> QuoteOut:
     )
     if priced.quote is None:
         raise service.EmptyCart()
+    remember_seen(request.db, cart, priced.quote, query.destination)
     return QuoteOut.of_cart(priced.quote, [line.id for line in priced.left_out], request.locale)
 
 
-def present(request: Any, cart: Cart, *, accepted: CartLine | None = None, token: str | None = None) -> CartOut:
-    """The cart as it is shown. The line that was just `accepted` is at its price of now."""
+def present(
+    request: Any, cart: Cart, *, accepted: CartLine | None = None, token: str | None = None, changed: bool = True
+) -> CartOut:
+    """The cart as it is shown. The line that was just `accepted` is at its price of now.
+
+    Who has `changed` the cart, which is locked then, is held to the total that this shows.
+    """
     session, now = request.db, request.now
     priced = price_cart(session, request.registry.pricing, cart, buyer=request.buyer, now=now)
     # Staff may have taken it off sale since it was accepted.
     if accepted is not None and priced.quote is not None and accepted not in priced.left_out:
         accepted.unit_price = priced.quote.line(accepted.id).unit_amount
+    if changed:
+        cart.seen = None if priced.quote is None else seen_total(priced.quote, None)
         session.flush()
     articles = queries.articles_of(session, {line.variant_id for line in cart.lines}, now=now)
     holds = queries.holds_of(session, cart.lines)

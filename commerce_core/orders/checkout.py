@@ -86,6 +86,8 @@ def place_order_from_cart(
         raise _not_for_sale(session, cart, priced, now=now)
     _check_prices(cart, priced.quote, expected_total)
     check_order(session, cart)
+    if expected_total is None:  # after the plugins, which may know why: a coupon that is used up
+        _check_seen(session, cart, priced.quote, pricing=pricing, buyer=buyer, details=details, now=now)
     order_id = uuid7()
     hold_of = _take_stock(session, cart, priced.quote, order_id, now=now)
     cart.state = "ordered"
@@ -131,6 +133,26 @@ def _check_prices(cart: Cart, quote: Quote, expected_total: int | None) -> None:
     ]
     if changed if expected_total is None else expected_total != quote.total:
         raise PriceChanged(expected=expected_total, total=quote.total, currency=quote.currency, lines=changed)
+
+
+def _check_seen(
+    session: Session, cart: Cart, quote: Quote, *, pricing: Pricing, buyer: Buyer, details: OrderDetails, now: datetime
+) -> None:
+    """Raise PriceChanged unless the total is still what the client was last shown.
+
+    What was quoted for a place is the total. What was shown without one could not know the taxes and the delivery of
+    this place: so the same question is asked again, and must have the same answer.
+    """
+    if cart.seen is None:
+        return
+    if cart.seen["destination"] is None and details.destination is not None:
+        again = price_cart(session, pricing, cart, buyer=buyer, now=now).quote
+        assert again is not None  # as before: what can be bought does not depend on where it goes
+        quote_total = again.total
+    else:
+        quote_total = quote.total
+    if quote_total != cart.seen["total"]:
+        raise PriceChanged(expected=cart.seen["total"], total=quote.total, currency=quote.currency)
 
 
 def _take_stock(session: Session, cart: Cart, quote: Quote, order_id: UUID, *, now: datetime) -> dict[UUID, UUID]:

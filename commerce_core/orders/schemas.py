@@ -82,7 +82,8 @@ class OrderIn(Input):
         default=None,
         ge=0,
         le=INT64_MAX,
-        description="The total that the customer has seen, in minor units. If it is another one, nothing is ordered.",
+        description="The total that the customer has seen, in minor units. If it is another one, nothing is ordered."
+        " Left out for a cart: what the cart was last shown to cost.",
         examples=[8997],
     )
 

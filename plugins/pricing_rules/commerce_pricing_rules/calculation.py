@@ -84,6 +84,7 @@ def calculate_each(
     *,
     buyer: Buyer,
     now: datetime,
+    coupons: tuple[str, ...] = (),
     explain: bool = False,
 ) -> list[Calculation]:
     """Price each item on its own, in order. Raises InvalidInput for what there is not, or is not for sale.
@@ -104,7 +105,8 @@ def calculate_each(
     if not found:
         return []
     baskets = [
-        Basket(currency=offer.currency, items=(offer.item,), now=now, buyer=buyer, explain=explain) for offer in found
+        Basket(currency=offer.currency, items=(offer.item,), now=now, buyer=buyer, coupons=coupons, explain=explain)
+        for offer in found
     ]
     together = replace(baskets[0], items=tuple(offer.item for offer in found))
     with book.one_reading(session, together):

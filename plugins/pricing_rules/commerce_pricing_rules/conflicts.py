@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,7 +28,7 @@ from commerce_pricing_rules.ruleset import Rule, RuleSet
 from commerce_pricing_rules.situation import Facts, Line, lines_of
 
 MOST_VARIANTS = 500
-_MOST_PAIRS = 1_000
+MOST_PAIRS = 1_000
 _MOST_QUANTITY = 100
 
 
@@ -43,15 +44,24 @@ class Lowest:
     rules: tuple[Rule, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LowestOfSome:
+    """The lowest prices of some `looked_at` variants; `next` is the last of them, if there are more."""
+
+    found: list[Lowest]
+    looked_at: int
+    next: UUID | None
+
+
 def pairs(ruleset: RuleSet, now: datetime) -> list[tuple[Rule, Rule]]:
-    """Rules that can apply to one line together, from now on."""
+    """Rules that can apply to one line together, from now on; up to `MOST_PAIRS`."""
     live = [rule for rule in ruleset.rules if _is_live(rule, now)]
     found = []
     for number, one in enumerate(live):
         for other in live[number + 1 :]:
             if go_together(one, other):
                 found.append((one, other))
-                if len(found) == _MOST_PAIRS:
+                if len(found) == MOST_PAIRS:
                     return found
     return found
 
@@ -69,15 +79,21 @@ def go_together(one: Rule, other: Rule) -> bool:
     )
 
 
-def lowest_prices(session: Session, book: RuleBook, ruleset: RuleSet, now: datetime, *, limit: int) -> list[Lowest]:
-    """Of up to `MOST_VARIANTS` variants for sale, those whose price can go lowest, as a part of what it is."""
-    ids = session.scalars(
+def lowest_prices(
+    session: Session, book: RuleBook, ruleset: RuleSet, now: datetime, *, limit: int, after: UUID | None = None
+) -> LowestOfSome:
+    """Of the next variants for sale, those whose price can go lowest, as a part of what it is."""
+    statement = (
         select(Variant.id)
         .join(Product, Product.id == Variant.product_id)
         .where(Variant.deleted_at.is_(None), Product.deleted_at.is_(None), Product.status == "active")
         .order_by(Variant.id)
-        .limit(MOST_VARIANTS)
-    ).all()
+        .limit(MOST_VARIANTS + 1)
+    )
+    if after is not None:
+        statement = statement.where(Variant.id > after)
+    more = session.scalars(statement).all()
+    ids = more[:MOST_VARIANTS]
     live = [rule for rule in ruleset.rules if _is_live(rule, now) and rule.level != "shipping"]
     found = []
     for offer in items_of(session, [(variant_id, variant_id, 1) for variant_id in ids]):
@@ -86,7 +102,7 @@ def lowest_prices(session: Session, book: RuleBook, ruleset: RuleSet, now: datet
             if lowest is not None:
                 found.append(lowest)
     found.sort(key=lambda each: (each.lowest * 10_000 // each.base, each.item.sku))
-    return found[:limit]
+    return LowestOfSome(found[:limit], len(ids), ids[-1] if len(more) > len(ids) else None)
 
 
 def _lowest(

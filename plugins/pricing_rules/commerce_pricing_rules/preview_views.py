@@ -96,6 +96,9 @@ class PreviewOut(Output):
 
 class ConflictQuery(Query):
     limit: int = Field(default=20, ge=1, le=500, description="How many of the lowest prices.")
+    after: UUID | None = Field(
+        default=None, description="Look at the variants after this one: `next` of the answer before."
+    )
 
 
 class RuleName(Output):
@@ -114,10 +117,13 @@ class LowestPrice(Output):
 
 
 class ConflictReport(Output):
-    pairs: list[list[RuleName]] = Field(description="Rules that can apply to one line together.")
+    pairs: list[list[RuleName]] = Field(description="Rules that can apply to one line together; up to 1,000 pairs.")
+    all_pairs: bool = Field(description="Whether these are all pairs that there are.")
     lowest_prices: list[LowestPrice] = Field(
-        description="Where all that can come together does, lowest first; of the first 500 variants."
+        description="Where all that can come together does, lowest first; of up to 500 variants at a time."
     )
+    variants: int = Field(description="How many variants were looked at.", examples=[500])
+    next: UUID | None = Field(description="If there are more: ask again with this as `after`.")
 
 
 @api_view(
@@ -172,9 +178,13 @@ def report_conflicts(request: Any, query: ConflictQuery) -> ConflictReport:
     """Which rules can come together, and how low that can bring a price."""
     book = request.registry.pricing_rulebook
     ruleset = book.now(request.db, request.now)
-    lowest = conflicts.lowest_prices(request.db, book, ruleset, request.now, limit=query.limit)
+    lowest = conflicts.lowest_prices(request.db, book, ruleset, request.now, limit=query.limit, after=query.after)
+    pairs = conflicts.pairs(ruleset, request.now)
     return ConflictReport(
-        pairs=[[_name(rule) for rule in pair] for pair in conflicts.pairs(ruleset, request.now)],
+        pairs=[[_name(rule) for rule in pair] for pair in pairs],
+        all_pairs=len(pairs) < conflicts.MOST_PAIRS,
+        variants=lowest.looked_at,
+        next=lowest.next,
         lowest_prices=[
             LowestPrice(
                 variant_id=each.item.variant_id,
@@ -185,7 +195,7 @@ def report_conflicts(request: Any, query: ConflictQuery) -> ConflictReport:
                 quantity=each.quantity,
                 rules=[_name(rule) for rule in each.rules],
             )
-            for each in lowest
+            for each in lowest.found
         ],
     )
 

@@ -25,6 +25,8 @@ from commerce_pricing_rules.situation import Facts, Line, ListPrice, Situation, 
 SOURCE = "pricing"
 LISTS, LINES, CART, SHIPPING = "pricing-lists", "pricing-lines", "pricing-cart", "pricing-shipping"
 CODES = (LISTS, LINES, CART, SHIPPING)
+# Traces are kept with orders: of a thousand rules that do not apply, the first are enough. `explain` tells all.
+MOST_TOLD = 200
 
 
 @dataclass(slots=True)
@@ -36,10 +38,12 @@ class Evaluation:
     floors: Floors
     plan: Plan | None = None
     lines: tuple[Line, ...] = ()
+    rejected: int = 0
 
     def make_plan(self, quote: Quote) -> Plan:
         lines = lines_of(((line.item, line.unit_amount) for line in quote.lines), self.ruleset.categories)
         self.lines = tuple(lines)
+        self.rejected = 0
         self.plan = plan(self.ruleset, Situation(quote.basket, lines, self.facts, self.ruleset.zone), self.floors.of)
         return self.plan
 
@@ -152,10 +156,15 @@ def apply_to_shipping(quote: Quote) -> None:
             tell(quote, step, evaluation)
         else:
             quote.reduce_shipping(code=step.rule.code, label=step.rule.name, **step.details)
+    if evaluation.rejected > MOST_TOLD and not quote.basket.explain:
+        quote.reject(SHIPPING, "more-rules", rules=evaluation.rejected - MOST_TOLD)
 
 
 def tell(quote: Quote, step: Rejected, evaluation: Evaluation) -> None:
-    """Into the trace: why a rule does not apply, to which lines, and who stopped it."""
+    """Into the trace: why a rule does not apply, to which lines, and by whom it was stopped; at most so many."""
+    evaluation.rejected += 1
+    if evaluation.rejected > MOST_TOLD and not quote.basket.explain:
+        return
     details: dict[str, Any] = {
         "name": step.rule.name,
         "type": step.rule.definition.type,

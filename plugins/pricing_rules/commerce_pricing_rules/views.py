@@ -14,6 +14,7 @@ from commerce_core.api.schemas import Input, Output, Query
 from commerce_core.money import Money
 from commerce_core.pricing.rules import AmountTooLarge, PriceRuleFailed
 from commerce_pricing_rules.calculation import Calculation, Wanted, applied_rules, calculate_each, rejected_rules
+from commerce_pricing_rules.schemas import Code
 from commerce_pricing_rules.values import Key, Units
 
 
@@ -21,6 +22,7 @@ class CalculateQuery(Query):
     variant_id: UUID | None = Field(default=None, description="What is to be priced.")
     product_id: UUID | None = Field(default=None, description="Instead: a product with one variant or a default one.")
     quantity: Units = Field(default=1, examples=[3])
+    coupon: Code | None = Field(default=None, description="A code to price it with; counts as a try of a code.")
     explain: bool = Field(default=False, description="Answer the rules that do not apply as well, and why.")
 
     @model_validator(mode="after")
@@ -42,6 +44,9 @@ class ItemIn(Input):
 
 class BatchIn(Input):
     items: list[ItemIn] = Field(min_length=1, max_length=100, description="Each is priced on its own.")
+    coupons: list[Code] = Field(
+        default=[], max_length=20, description="Codes to price them with; each counts as a try of a code."
+    )
     explain: bool = Field(default=False, description="Answer the rules that do not apply as well, and why.")
 
 
@@ -132,7 +137,8 @@ class BatchOut(Output):
 def calculate(request: Any, query: CalculateQuery) -> CalculationOut:
     """What so many units cost you now, and which rules make it so."""
     wanted = Wanted(query.quantity, query.variant_id, query.product_id)
-    [found] = _calculate(request, [wanted], explain=query.explain)
+    codes = [] if query.coupon is None else [query.coupon]
+    [found] = _calculate(request, [wanted], codes, explain=query.explain)
     return CalculationOut.of(found, request.locale, explain=query.explain)
 
 
@@ -148,7 +154,7 @@ def calculate(request: Any, query: CalculateQuery) -> CalculationOut:
 def calculate_batch(request: Any, body: BatchIn) -> BatchOut:
     """What each of up to 100 items costs on its own, and all of them together."""
     wanted = [Wanted(item.quantity, item.variant_id, item.product_id) for item in body.items]
-    found = _calculate(request, wanted, explain=body.explain)
+    found = _calculate(request, wanted, body.coupons, explain=body.explain)
     totals = []
     for currency in dict.fromkeys(each.currency for each in found):
         of_currency = [each for each in found if each.currency == currency]
@@ -161,7 +167,9 @@ def calculate_batch(request: Any, body: BatchIn) -> BatchOut:
     )
 
 
-def _calculate(request: Any, wanted: list[Wanted], *, explain: bool) -> list[Calculation]:
+def _calculate(request: Any, wanted: list[Wanted], codes: list[str], *, explain: bool) -> list[Calculation]:
+    for _ in codes:
+        request.limits.hit("coupon")  # otherwise codes could be guessed here
     registry = request.registry
     return calculate_each(
         request.db,
@@ -170,6 +178,7 @@ def _calculate(request: Any, wanted: list[Wanted], *, explain: bool) -> list[Cal
         wanted,
         buyer=request.buyer,
         now=request.now,
+        coupons=tuple(dict.fromkeys(code.upper() for code in codes)),
         explain=explain,
     )
 

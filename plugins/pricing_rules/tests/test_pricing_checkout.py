@@ -153,3 +153,54 @@ def test_another_process_goes_by_new_rules_with_its_next_quote(
         assert other.registry.pricing_rulebook.compiled_times == compiled
     finally:
         close(other.registry)
+
+
+@pytest.mark.parametrize("query", ["", "?country=GB"])
+@pytest.mark.parametrize(
+    ("kind", "modifiers", "during", "after"),
+    [
+        ("percentage", {"percent": 30}, 1_900, 2_500),
+        ("cart_amount", {"amounts": {"USD": 300}}, 2_200, 2_500),
+        ("free_shipping", {}, 2_000, 2_500),
+    ],
+)
+@pytest.mark.commerce(plugins=["pricing"], settings={"shipping.flat": "USD 500"})
+def test_the_total_last_seen_is_paid_or_nothing_even_if_the_client_does_not_name_it(
+    application: Any,
+    engine: Engine,
+    clock: StoppedClock,
+    make_rule: MakeRule,
+    make_variant: MakeVariant,
+    kind: str,
+    modifiers: Any,
+    during: int,
+    after: int,
+    query: str,
+) -> None:
+    ends_at = clock.now() + timedelta(minutes=5)
+    make_rule(kind, modifiers, ends_at=ends_at.isoformat())
+    shopper = Shopper(application)
+    shown = shopper.put(make_variant(price_amount=1_000), 2)["totals"]
+    assert amounts(shown, "total") == amounts(shopper.quote(query), "total") == [during]
+    clock.set(ends_at)
+    refused = shopper.order(status=409)
+    assert (refused["type"], refused["expected_total"], refused["total"]) == ("/problems/price-changed", during, after)
+    assert_stock_adds_up(engine)
+    # A cart that was only looked at is not agreed to; a quote is.
+    assert amounts(shopper.client.get(f"{API}/cart").json["totals"], "total") == [after]
+    assert shopper.order(status=409)["total"] == after
+    assert amounts(shopper.quote(query), "total") == [after]
+    assert amounts(shopper.order(), "total") == [after]
+
+
+def test_taxes_of_the_place_are_no_change_of_what_was_shown_without_one(
+    application: Any, make_rule: MakeRule, make_variant: MakeVariant, settings: Any
+) -> None:
+    make_rule("cart_amount", {"amounts": {"USD": 300}})
+    shopper = Shopper(application)
+    shopper.put(make_variant(price_amount=1_000), 2)
+    shopper.quote()
+    with count_sql(application.registry.engine) as sent:
+        shopper.quote()
+    assert not [statement for statement in sent if "UPDATE cart" in statement]
+    assert amounts(shopper.order(), "total") == [1_700]

@@ -6,13 +6,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pytest
+from commerce_pricing_rules import uses
 from commerce_pricing_rules.models import PricingLimit, PricingUse
 from pricing_shop import ADDRESS, ADMIN, API, CUSTOMER, MakeRule, Shopper, amounts
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
@@ -20,6 +22,7 @@ from commerce_core.accounts.policy import owner_of_cart_token
 from commerce_core.carts import service as carts
 from commerce_core.database import transaction
 from commerce_core.orders.models import Order
+from commerce_core.payments.sweep import expire_orders
 from commerce_core.testing import SignedIn, StoppedClock, assert_stock_adds_up, concurrently
 
 MakeVariant = Callable[..., UUID]
@@ -144,6 +147,25 @@ def test_guessing_is_limited(application: Any, make_variant: MakeVariant) -> Non
     assert shopper.use("GUESS-3", status=429)["type"] == "/problems/too-many-requests"
 
 
+@pytest.mark.commerce(plugins=["pricing"], settings={"limits.coupon": "3/minute"})
+def test_a_code_is_priced_without_a_cart_and_counts_as_a_try(
+    client: TestApp, staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant
+) -> None:
+    coupon_of(staff, "SPRING")
+    make_rule("cart_amount", TEN_OFF, conditions={"type": "coupon", "code": "SPRING"})
+    variant_id = str(make_variant(price_amount=5_000))
+    path = f"{API}/pricing/calculate?variant_id={variant_id}"
+    assert amounts(client.get(path).json, "total_final") == [5_000]
+    assert amounts(client.get(f"{path}&coupon=spring").json, "total_final") == [4_000]
+    body = {"items": [{"variant_id": variant_id}], "coupons": ["Spring"]}
+    [found] = client.post_json(f"{API}/pricing/calculate-batch", body).json["items"]
+    assert amounts(found, "total_final") == [4_000]
+    assert amounts(client.get(f"{path}&coupon=GUESSED").json, "total_final") == [5_000]
+    client.get(f"{path}&coupon=GUESSED", status=429)
+    client.get(f"{path}&coupon=a%00b", status=422)
+    assert amounts(client.get(path).json, "total_final") == [5_000]
+
+
 @plugin
 def test_a_budget_is_spent_to_the_last_unit_and_no_further(
     application: Any, staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant, engine: Engine
@@ -220,6 +242,91 @@ def test_a_crowd_gets_exactly_as_many_uses_as_there_are(
         ).all()
         assert (limit.uses, given_back) == (USES, [True] * CANCELLED)
     assert_stock_adds_up(engine)
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["with the lock", "without it"])
+@plugin
+def test_it_is_the_lock_that_keeps_the_last_use_from_being_given_twice(
+    application: Any,
+    engine: Engine,
+    staff: TestApp,
+    clock: StoppedClock,
+    make_rule: MakeRule,
+    make_variant: MakeVariant,
+    monkeypatch: pytest.MonkeyPatch,
+    guarded: bool,
+) -> None:
+    """The negative control of the crowd: without the lock on the limit, two that meet both get the last use."""
+    coupon = coupon_of(staff, "LAST", usage_limit=1)
+    variant_id = make_variant(price_amount=5_000)
+    shoppers = [Shopper(application, token=f"a-guest-at-the-last-{number}") for number in range(2)]
+    for shopper in shoppers:
+        shopper.put(variant_id)
+    order_ids = [UUID(shopper.order()["id"]) for shopper in shoppers]
+    wanted = [uses.Wanted("coupon", UUID(coupon["id"]), 1_000, "LAST")]
+    if not guarded:
+        unguarded = select(PricingLimit.subject_id).order_by(PricingLimit.subject_id)
+        monkeypatch.setattr(uses, "_LOCK", unguarded)
+
+    def take(order_id: UUID, meet: Callable[[], None]) -> bool:
+        try:
+            with transaction(engine) as session:
+                uses.take(session, order_id, wanted, currency="USD", user_id=None, now=clock.now())
+                meet()
+        except uses.OfferUsedUp:
+            return False
+        return True
+
+    with ThreadPoolExecutor(1) as other:
+        started: list[Future[bool]] = []
+
+        def let_the_other_run_into_it() -> None:
+            started.append(other.submit(take, order_ids[1], lambda: None))
+            while not started[0].done() and not somebody_waits(engine):
+                pass
+
+        assert take(order_ids[0], let_the_other_run_into_it)
+        assert started[0].result() is not guarded
+    with Session(engine) as session:
+        given = session.scalar(select(func.count()).where(PricingUse.subject_id == UUID(coupon["id"])))
+    assert given == (1 if guarded else 2)
+
+
+@pytest.mark.commerce(plugins=["pricing"], settings={"orders.payment_seconds": "60"})
+def test_an_order_that_is_paid_after_it_lapsed_keeps_its_price_and_uses_the_coupon_again_beyond_the_limit(
+    application: Any,
+    engine: Engine,
+    staff: TestApp,
+    clock: StoppedClock,
+    make_rule: MakeRule,
+    make_variant: MakeVariant,
+) -> None:
+    """The customer has paid what the order said. Nobody else gets a use until there are fewer than the limit again."""
+    coupon = coupon_of(staff, "ONCE", usage_limit=1)
+    make_rule("cart_amount", TEN_OFF, conditions={"type": "coupon", "code": "ONCE"})
+    variant_id = make_variant(price_amount=5_000)
+    late, quick, third = (Shopper(application, token=f"a-guest-who-is-{who}") for who in ("late", "quick", "third"))
+    for shopper in (late, quick, third):
+        shopper.put(variant_id)
+        shopper.use("ONCE")
+    lapsed = late.order()
+    clock.tick(minutes=2)
+    expire_orders(engine, now=clock.now())
+    assert uses_of(staff, coupon) == 0
+    other = quick.order()
+    assert uses_of(staff, coupon) == 1
+    staff.post_json(f"{API}/admin/orders/{lapsed['id']}/mark-paid", {"reference": "transfer"})
+    assert uses_of(staff, coupon) == 2
+    assert third.order(status=409)["reason"] == "coupon-used-up"
+    staff.post_json(f"{API}/orders/{other['id']}/cancel", {})
+    assert uses_of(staff, coupon) == 1
+    assert third.order(status=409)["reason"] == "coupon-used-up"
+
+
+def somebody_waits(engine: Engine) -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with engine.connect() as connection:
+        return bool(connection.scalar(text(waiting)))
 
 
 def orders_with_coupon(engine: Engine) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from commerce_search import indexing
 from pricing_shop import ADMIN, API, MakeRule
+from sqlalchemy import Engine
 from webtest import TestApp
 
 from commerce_core.testing import StoppedClock, count_sql
@@ -101,3 +103,35 @@ def test_a_price_list_for_everybody_is_what_guests_pay(
     make_rule("percentage", {"percent": 10}, name="Ten")
     [offer] = offers(client)
     assert (offer["was"]["amount"], offer["now"]["amount"], offer["rules"]) == (1_000, 720, ["Summer", "Ten"])
+
+
+@pytest.mark.commerce(
+    plugins=["pricing", "search"],
+    settings={"pricing.timezone": "Europe/Berlin", "search.backend": "postgresql", "search.delay_ms": "0"},
+)
+def test_what_search_finds_shows_what_a_guest_pays_now_with_one_statement_for_the_page(
+    application: Any,
+    client: TestApp,
+    engine: Engine,
+    clock: StoppedClock,
+    make_rule: MakeRule,
+    make_variant: MakeVariant,
+) -> None:
+    clock.set(THURSDAY)
+    make_rule("percentage", {"percent": 30}, conditions={"type": "day_of_week", "days": ["fri"]})
+    for _ in range(5):
+        make_variant(price_amount=10_000)
+    indexing.rebuild(application.registry.search, engine)
+
+    def shown() -> list[Any]:
+        found = client.get(f"{API}/search?q=product").json["data"]
+        return [product["extensions"]["pricing"]["offer"] for product in found]
+
+    assert shown() == [None] * 5
+    clock.tick(seconds=3)
+    with count_sql(application.registry.engine) as sent:
+        offered = shown()
+    assert [(offer["was"]["amount"], offer["now"]["amount"], offer["until"]) for offer in offered] == [
+        (10_000, 7_000, "2026-11-27T23:00:00Z")
+    ] * 5
+    assert sum("pricing_list_price" in statement for statement in sent) == 1

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from click.testing import CliRunner
+from commerce_pricing_rules import conflicts, quoting
 from pricing_shop import ADMIN, API, MakeRule, Shopper, amounts
 from webtest import TestApp
 
@@ -166,6 +167,46 @@ def test_the_report_of_conflicts_shows_what_comes_together_and_how_low_it_goes(
     assert (lowest["variant_id"], lowest["lowest_price"]["amount"]) == (str(variant_id), 1_764)
     assert {each["rule_id"] for each in lowest["rules"]} == {forty["id"], seventy["id"], vips["id"]}
     assert gold["id"]
+
+
+def test_the_report_of_conflicts_comes_to_every_variant_page_by_page(
+    staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conflicts, "MOST_VARIANTS", 2)
+    variants = {str(make_variant(price_amount=1_000)) for _ in range(5)}
+    make_rule("percentage", TEN)
+    seen: list[str] = []
+    looked_at, query = [], ""
+    while True:
+        report = staff.get(f"{ADMIN}/conflicts{query}").json
+        assert report["all_pairs"]
+        seen += [each["variant_id"] for each in report["lowest_prices"]]
+        looked_at.append(report["variants"])
+        if report["next"] is None:
+            break
+        query = f"?after={report['next']}"
+    assert (set(seen), len(seen), looked_at) == (variants, 5, [2, 2, 1])
+
+
+def test_the_trace_names_so_many_rules_that_do_not_apply_and_counts_the_rest(
+    application: Any, make_rule: MakeRule, make_variant: MakeVariant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quoting, "MOST_TOLD", 3)
+    for priority in range(5):
+        make_rule("percentage", TEN, priority=priority, conditions={"type": "quantity", "min": 9})
+    applied = make_rule("percentage", TEN, priority=0)
+    shopper = Shopper(application)
+    shopper.put(make_variant(price_amount=1_000))
+
+    def told(trace: Any) -> list[int]:
+        return [entry["details"]["priority"] for entry in trace if entry.get("reason") == "min-quantity"]
+
+    quote = shopper.quote()
+    assert told(quote["trace"]) == [4, 3, 2]
+    [rest] = [entry for entry in quote["trace"] if entry.get("reason") == "more-rules"]
+    assert rest["details"] == {"rules": 2}
+    assert [entry["amount"] for entry in quote["trace"] if entry["code"] == applied["id"]] == [-100]
+    assert told(shopper.quote("?explain=true")["trace"]) == [4, 3, 2, 1, 0]
 
 
 def test_the_demo_and_explain_commands(
