@@ -61,7 +61,7 @@ COMMERCE_{{ . | upper | replace "." "__" }}
 {{/* The parts of a pod's spec that all share. Takes (list $ component). */}}
 {{- define "commerce.podSpec" -}}
 {{- $root := index . 0 -}}
-serviceAccountName: {{ include "commerce.name" $root }}
+serviceAccountName: {{ include "commerce.name" $root }}{{ if eq (index . 1) "migration" }}-migration{{ end }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with $root.Values.image.pullSecrets }}

@@ -6,6 +6,7 @@ there are.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -59,26 +60,25 @@ def helm() -> str:
     return found
 
 
-@pytest.fixture
-def template(helm: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+@pytest.fixture(scope="session")
+def template(helm: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`template("medium", {"web": ...})`: what Helm says to a set of values and to more of them."""
 
-    def template(name: str | None, more: Any = None, *options: str) -> subprocess.CompletedProcess[str]:
-        values = tmp_path / "more.yaml"
-        values.write_text(yaml.safe_dump(more or {}))
+    @functools.cache
+    def template_once(name: str | None, more: str) -> subprocess.CompletedProcess[str]:
         sets = [] if name is None else ["-f", str(CHART / "values" / f"{name}.yaml")]
-        command = [helm, "template", "shop", str(CHART), "--namespace", "shop", *sets, "-f", str(values), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [helm, "template", "shop", str(CHART), "--namespace", "shop", *sets, "-f", "-"]
+        return subprocess.run(command, input=more, capture_output=True, text=True, check=False)
 
-    return template
+    return lambda name, more=None: template_once(name, json.dumps(more or {}))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def render(template: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
-    def render(name: str | None, more: Any = None, *options: str) -> Objects:
-        done = template(name, more, *options)
+    def render(name: str | None, more: Any = None) -> Objects:
+        done = template(name, more)
         assert done.returncode == 0, done.stderr
-        return [each for each in yaml.safe_load_all(done.stdout) if each]
+        return [each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each]
 
     return render
 
@@ -196,7 +196,7 @@ def test_the_database_is_migrated_before_anything_starts_and_is_waited_for(rende
         for each in render("small", EVERYTHING)
         if "helm.sh/hook" in each["metadata"].get("annotations", {})
     }
-    assert weights["ServiceAccount", "shop"] < weights["Job", "shop-migration"]
+    assert weights["ServiceAccount", "shop-migration"] < weights["Job", "shop-migration"]
     assert weights["ConfigMap", "shop-migration"] < weights["Job", "shop-migration"]
     # A database that the chart itself brings is there only afterwards.
     [job] = of_kind(render("trial"), "Job").values()
@@ -227,7 +227,9 @@ def test_pods_may_do_as_little_as_possible(render: Render) -> None:
         assert "memory" in container["resources"]["limits"], name
     policy = of_kind(objects, "NetworkPolicy")["shop"]
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-    assert of_kind(objects, "ServiceAccount")["shop"]["automountServiceAccountToken"] is False
+    accounts = of_kind(objects, "ServiceAccount")
+    assert {pod["serviceAccountName"] for pod in pods(objects).values()} == accounts.keys()
+    assert all(account["automountServiceAccountToken"] is False for account in accounts.values())
 
 
 @pytest.mark.parametrize("name", SETS)
