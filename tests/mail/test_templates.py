@@ -12,8 +12,8 @@ from commerce_core.mail.templates import Templates
 from commerce_core.settings import MailSettings
 
 BUILT_IN = Path(templates.__file__).parent / "templates"
-# Those about orders: tests/orders/test_mails.py.
-NAMES = sorted(path.stem for path in BUILT_IN.glob("*.txt") if not path.stem.startswith("order-"))
+# Those about orders: tests/orders/test_mails.py; and about alerts: tests/monitor/test_telling.py.
+NAMES = sorted(path.stem for path in BUILT_IN.glob("*.txt") if not path.stem.startswith(("order-", "alert")))
 CODE: dict[str, Any] = {"token": "a-code", "hours": 24, "minutes": 60}
 
 

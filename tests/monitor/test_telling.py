@@ -101,6 +101,7 @@ def test_all_are_told_once_that_it_fires_and_once_that_it_has_recovered(
     assert trigger["links"] == [{"href": "https://wiki.example/runbooks#dead-jobs", "text": "Runbook"}]
     assert {mail.to for mail in mails()} == {"ops@shop.example", "boss@shop.example"}
     assert "Jobs have failed for good" in mails()[0].letter.subject
+    assert "Nordwind &amp; &lt;Sons&gt;" in (mails()[0].letter.html or "")
 
     mend(engine)
     clock.tick(minutes=5)
