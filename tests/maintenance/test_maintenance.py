@@ -11,12 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 from support.problems import assert_problem
-from support.processes import running_shop, wait_until
+from support.processes import wait_until
 from webtest import TestApp
 
+from commerce_core.application import close as close_application
+from commerce_core.application import make_application
 from commerce_core.cli.main import main
 from commerce_core.database import transaction
 from commerce_core.maintenance.service import begin_maintenance, end_maintenance
+from commerce_core.settings import CoreSettings
 from commerce_core.testing import SignedIn, StoppedClock
 
 
@@ -77,25 +80,35 @@ def test_the_way_in_stays_open_for_staff(client: TestApp, close: Callable[..., N
     assert_problem(client.post_json("/api/v1/auth/login", wrong, status=401), 401, "invalid-credentials")
 
 
-def test_it_is_closed_and_opened_by_commands_for_every_process(tmp_path: Path, own_database_url: str) -> None:
-    with running_shop(tmp_path, own_database_url, {}) as shop:
-        ini = tmp_path / "shop.ini"
+def test_it_is_closed_and_opened_by_commands_for_every_process(
+    tmp_path: Path, settings: CoreSettings, database_url: str
+) -> None:
+    """Each has a switch of its own, and a pulse that reads it; that both are of one process makes no difference."""
+    shops = [make_application(settings) for _ in range(2)]
+    ini = tmp_path / "shop.ini"
+    url = database_url.replace("%", "%%")
+    lines = ["[app:main]", "use = egg:commerce-core", "commerce.environment = development", "log.level = error"]
+    ini.write_text("\n".join([*lines, f"sqlalchemy.url = {url}", ""]))
 
-        def run(*arguments: str) -> Result:
-            environment = {"COMMERCE_SQLALCHEMY__URL": own_database_url}
-            return CliRunner(env=environment).invoke(main, ["maintenance", *arguments, str(ini)])
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["maintenance", *arguments, str(ini)])
 
-        def statuses() -> set[int]:
-            # Several requests, because each server has several processes.
-            return {shop.ask(port, "/api/v1/products") for port in shop.ports for _ in range(8)}
+    def statuses() -> list[int]:
+        return [TestApp(shop).get("/api/v1/products", status="*").status_code for shop in shops]
 
-        assert statuses() == {200}
+    try:
+        for shop in shops:
+            shop.registry.pulse.start()
+        assert statuses() == [200, 200]
         assert run("on", "--minutes", "10", "--message", "A new floor.").exit_code == 0
-        wait_until(lambda: statuses() == {503})
+        wait_until(lambda: statuses() == [503, 503])
         told = run("status")
         assert told.exit_code == 1
         assert "A new floor." in told.output
         assert run("off").output == "Open.\n"
-        wait_until(lambda: statuses() == {200})
+        wait_until(lambda: statuses() == [200, 200])
         assert run("status").output == "Open.\n"
         assert run("off").output == "It was open already.\n"
+    finally:
+        for shop in shops:
+            close_application(shop.registry)
