@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate  # type: ignore[import-not-found]
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -26,8 +27,6 @@ from commerce_core.cli.main import main
 from commerce_core.metrics import Metrics
 from commerce_core.settings import parse_settings
 from commerce_core.wsgi import STOP_SECONDS
-
-kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
 CHART = ROOT / "helm"
 SETS = sorted(path.stem for path in (CHART / "values").glob("*.yaml"))

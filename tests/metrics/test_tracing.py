@@ -21,9 +21,6 @@ from commerce_core.settings import CoreSettings, SentrySettings, SettingsError
 from commerce_core.testing import StoppedClock
 from commerce_core.tracing import Reports, Tracing, outgoing_call, scrubbed
 
-pytest.importorskip("opentelemetry.sdk")
-pytest.importorskip("sentry_sdk")
-
 SECRET = "hunter2-hunter2"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACED = {"tracing.endpoint": "http://127.0.0.1:9/v1/traces", "sentry.dsn": "http://key@127.0.0.1:9/1"}
