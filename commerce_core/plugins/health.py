@@ -10,6 +10,7 @@ from typing import Literal
 import structlog
 
 from commerce_core.clock import Clock
+from commerce_core.log import first_line
 from commerce_core.plugins.contributions import HealthCheck
 
 _log = structlog.get_logger("commerce.health")
@@ -72,6 +73,6 @@ def _ask(each: _Named) -> None:
         each.check.check()
     except Exception as error:
         each.outcome = "failing"
-        _log.warning("health check failed", check=each.name, exc_info=error)
+        _log.warning("health check failed", check=each.name, error=f"{type(error).__name__}: {first_line(error)}")
     else:
         each.outcome = "ok"
