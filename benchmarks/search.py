@@ -136,6 +136,7 @@ def _workloads() -> dict[str, list[dict[str, Any]]]:
         "word": many(lambda: {"q": chance.choice(lines + nouns), **plain}),
         "two words": many(lambda: {"q": f"{chance.choice(brands)} {chance.choice(nouns)}", **plain}),
         "typo": many(lambda: {"q": f"{typo(chance.choice(lines))} {chance.choice(nouns)}", **plain}),
+        "prefix": many(lambda: {"q": chance.choice(lines + nouns)[: chance.randint(2, 4)], **plain}),
         "filter and facets": many(lambda: {"q": chance.choice(nouns), **chance.choice(filters)()}),
         "facets, no words": many(lambda: {"category": chance.choice(departments)}),
         "by price": many(lambda: {"q": chance.choice(lines), "sort": "price_asc", **plain}),

@@ -5,6 +5,7 @@ The .ini file's path comes from COMMERCE_CONFIG, because a server's worker proce
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -29,7 +30,18 @@ def application() -> Any:
     """Build the application that COMMERCE_CONFIG describes.
 
     Waits for a database that is away: the server gives up with all of its workers if one of them dies at its start.
+
+    What has been made until then stays, so garbage is never looked for in it: every request would wait for 0.2 s.
     """
+    gc.disable()
+    try:
+        return _application()
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _application() -> Any:
     server = multiprocessing.parent_process()
     if server is not None and server.pid is not None:
         # Until it listens, a worker has nothing to finish; and would have its server's way of hearing SIGTERM.

@@ -5,6 +5,7 @@ SIGTERM or Ctrl-C: take nothing new, finish what is running (for at most `stop_s
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -45,6 +46,7 @@ class Child:
         self._parent = parent
         self.registry = make_registry()
         prepare(self.registry)
+        gc.freeze()  # It stays, so there is no garbage to look for in it.
         self.engine: Engine = self.registry.engine
         self.runner = Runner(self.registry, self.engine, f"{socket.gethostname()}:{os.getpid()}")
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()

@@ -6,6 +6,7 @@ test that used it. The clock stands still until the test moves it.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import tempfile
@@ -84,6 +85,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "commerce(plugins, settings): the plugins to enable, and settings by dotted key, of the shop under test",
     )
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: to look for garbage in it again and again takes a tenth of the time of all tests."""
+    gc.freeze()
 
 
 class StoppedClock(Clock):
@@ -278,22 +284,44 @@ class _SharedApplication:
 
 
 @pytest.fixture(scope="session")
-def _shared_application(_session_url: str) -> Iterator[_SharedApplication]:
-    shared = _SharedApplication(make_application(make_settings(_session_url), clock=_CLOCK))
-    yield shared
-    close(shared.application.registry)
+def _shared_applications() -> Iterator[list[tuple[CoreSettings, _SharedApplication]]]:
+    applications: list[tuple[CoreSettings, _SharedApplication]] = []
+    yield applications
+    for _, shared in applications:
+        close(shared.application.registry)
+
+
+@pytest.fixture
+def shares_application() -> bool:
+    """Whether tests with the same settings use one application, which takes most of the time of a small test to make.
+
+    For a conftest.py to say so, where the plugins keep nothing in the process but in the shop's cache.
+    """
+    return False
 
 
 @pytest.fixture
 def application(
-    request: pytest.FixtureRequest, settings: CoreSettings, clock: StoppedClock, engine: Engine
+    settings: CoreSettings,
+    clock: StoppedClock,
+    engine: Engine,
+    shares_application: bool,
+    _session_url: str,
+    _shared_applications: list[tuple[CoreSettings, _SharedApplication]],
 ) -> Iterator[Any]:
     """The WSGI application, on the test's clock. A test with settings of its own has one of its own."""
-    shared = None
-    # What it keeps in a Redis is emptied behind its back.
-    if settings == make_settings(request.getfixturevalue("_session_url")) and settings.redis.url is None:
-        shared = request.getfixturevalue("_shared_application")
-    app = shared.application if shared else make_application(settings, clock=clock)
+    usual = make_settings(_session_url)
+    # What it keeps in a Redis is emptied behind its back; what it has counted for limits is not.
+    keeps_nothing = settings.redis.url is None and settings.limits == usual.limits
+    if keeps_nothing and (shares_application or settings == usual):
+        shared = next((shared for known, shared in _shared_applications if known == settings), None)
+        if shared is None:
+            shared = _SharedApplication(make_application(settings, clock=clock))
+            _shared_applications.append((settings, shared))
+        app = shared.application
+    else:
+        shared = None
+        app = make_application(settings, clock=clock)
     attach(engine, app.registry.bus)
     attach_plugins(engine, app.registry.plugins)
     yield app

@@ -8,6 +8,11 @@ from webtest import TestApp
 
 
 @pytest.fixture
+def shares_application() -> bool:
+    return True
+
+
+@pytest.fixture
 def make_rule(staff: TestApp) -> MakeRule:
     """`make_rule("percentage", {"percent": 30}, priority=20)`: a rule that staff have added, as it was answered."""
 

@@ -62,6 +62,9 @@ def test_p52_a_member_comes_with_the_first_connection_and_leaves_with_the_last(
     for tab in tabs:
         tab.join("presence-p52", "ada")
     assert watcher.next(ADDED)["user_id"] == "ada"
+    # What a process tells comes in order: who knows of this one knows of Ada's tabs there.
+    client(other).join("presence-p52", "last")
+    assert watcher.next(ADDED)["user_id"] == "last"
     for tab in tabs[:2]:
         tab.close()
     tabs[2].send("pusher:unsubscribe", {"channel": "presence-p52"})
@@ -96,7 +99,7 @@ def test_p53_also_of_one_that_was_killed_before_it_had_said_anything_else(client
 
 
 def test_p54_who_is_back_within_the_grace_has_never_left(start: Start, client: Connect) -> None:
-    server = start(presence_grace_seconds=0.5)
+    server = start(presence_grace_seconds=600)
     watcher = client(server)
     watcher.join("presence-p54", "watcher")
     for _ in range(3):
@@ -104,6 +107,16 @@ def test_p54_who_is_back_within_the_grace_has_never_left(start: Start, client: C
             tab.established().join("presence-p54", "ada")
     assert watcher.next(ADDED)["user_id"] == "ada"
     assert watcher.kept == []
+    assert watcher.all_until_pong() == []
+
+
+def test_p54_who_is_not_back_within_the_grace_has_left(start: Start, client: Connect) -> None:
+    server = start(presence_grace_seconds=0.01)
+    watcher = client(server)
+    watcher.join("presence-p54", "watcher")
+    with server.connect() as tab:
+        tab.established().join("presence-p54", "ada")
+    assert watcher.next(ADDED)["user_id"] == "ada"
     assert watcher.next(REMOVED)["user_id"] == "ada"
     assert watcher.all_until_pong() == []
 

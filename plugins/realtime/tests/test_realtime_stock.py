@@ -178,7 +178,12 @@ def test_the_catalogue_s_changes_are_told_to_who_shows_the_product_but_not_what_
     product_id = product_of(make_variant(stock=10))
     other = product_of(make_variant(stock=10))
     channel = f"inventory.product.{product_id}"
-    ours = shop(channel, f"inventory.product.{other}", "catalogue")
+    last = uuid4()
+    ours = shop(channel, f"inventory.product.{other}", f"inventory.product.{last}", "catalogue")
+    with transaction(engine) as session:
+        emit(session, ProductChanged(what="variant.update", product_ids=(last,)))
+    # What is told comes in order: when this has, so has all that was told of the two when they were made.
+    ours.next_message("product.updated", f"inventory.product.{last}")
     ours.all_until_pong()
     with transaction(engine) as session:
         emit(session, ProductChanged(what="variant.update", product_ids=(product_id,)))
@@ -190,7 +195,8 @@ def test_the_catalogue_s_changes_are_told_to_who_shows_the_product_but_not_what_
     assert ours.next("catalogue.updated", "catalogue") == {}
     with transaction(engine) as session:
         emit(session, ProductChanged(what="pricing.update"))
-    assert {ours.next("product.updated")["product_id"] for _ in range(2)} == {str(product_id), str(other)}
+    shown = {str(product_id), str(other), str(last)}
+    assert {ours.next("product.updated")["product_id"] for _ in range(3)} == shown
     ours.next("catalogue.updated")
 
 

@@ -13,40 +13,19 @@ from stripe_shop import Shop
 from stripe_signing import Sender
 from webtest import TestApp
 
-from commerce_core.application import close, make_application
-from commerce_core.cache.entry import EVERYTHING
-from commerce_core.events import attach
-from commerce_core.plugins.calls import attach as attach_plugins
-from commerce_core.settings import CoreSettings
 from commerce_core.testing import StoppedClock
 
 
-@pytest.fixture(scope="session")
-def _applications() -> Iterator[list[tuple[CoreSettings, Any]]]:
-    """Shops that one test after the other uses: to make one takes longer than most tests do."""
-    made: list[tuple[CoreSettings, Any]] = []
-    yield made
-    for _, application in made:
-        close(application.registry)
+@pytest.fixture
+def shares_application() -> bool:
+    return True
 
 
 @pytest.fixture
-def application(
-    settings: CoreSettings, clock: StoppedClock, engine: Engine, _applications: list[tuple[CoreSettings, Any]]
-) -> Iterator[Any]:
-    """The WSGI application, on the test's clock; whose Stripe nobody has met yet."""
-    app = next((app for known, app in _applications if known == settings), None)
-    if app is None:
-        app = make_application(settings, clock=clock)
-        _applications.append((settings, app))
-    registry = app.registry
-    registry.stripe.forget()
-    attach(engine, registry.bus)
-    attach_plugins(engine, registry.plugins)
-    yield app
-    attach(engine, None)
-    attach_plugins(engine, None)
-    registry.cache.drop([EVERYTHING])
+def application(application: Any) -> Any:
+    """The WSGI application, whose Stripe nobody has met yet."""
+    application.registry.stripe.forget()
+    return application
 
 
 @pytest.fixture
