@@ -88,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What has been imported stays: to look for garbage in it again and again takes a tenth of the time of all tests."""
+    """What has been imported stays: to look for garbage in it again and again takes a tenth of the time of tests."""
     gc.freeze()
 
 

@@ -59,26 +59,23 @@ def fails(folder: Path, *arguments: str) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize(
-    ("signal_number", "arguments"),
-    [(signal.SIGINT, []), (signal.SIGTERM, ["--no-demo", "--data-dir", "elsewhere"])],
-    ids=["ctrl-c", "sigterm"],
-)
-def test_serve_starts_everything_and_leaves_nothing_behind(
-    folder: Path, run: Callable[..., Shop], signal_number: int, arguments: list[str]
-) -> None:
-    shop = run(*arguments)
-    shop.wait_for("Shop ready")
-    assert shop.readyz() == 200
-    assert {shop.child(name).is_running() for name in ("postgres", "web", "worker")} == {True}
+def end_by(shop: Shop, signal_number: int, data: Path) -> None:
+    """It says nothing of it, and leaves nothing but its data."""
     shop.remember_processes()
     shop.process.send_signal(signal_number)
     assert shop.process.wait(DEADLINE_SECONDS) == 0, shop.output
     assert shop.everything_ended()
-    data = folder / ("elsewhere" if arguments else "var") / "postgres" / "data"
     assert data.is_dir()
     assert not (data / "postmaster.pid").exists()
     assert "Traceback" not in shop.output
+
+
+def test_serve_starts_everything_and_leaves_nothing_behind(folder: Path, run: Callable[..., Shop]) -> None:
+    shop = run()
+    shop.wait_for("Shop ready")
+    assert shop.readyz() == 200
+    assert {shop.child(name).is_running() for name in ("postgres", "web", "worker")} == {True}
+    end_by(shop, signal.SIGINT, folder / "var" / "postgres" / "data")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
@@ -103,13 +100,13 @@ def test_killed_children_come_back_and_a_killed_supervisor_leaves_no_orphans(run
 
 
 def test_reload_restarts_the_web_server_when_the_settings_change(folder: Path, run: Callable[..., Shop]) -> None:
-    shop = run("--no-demo", "--reload")
+    shop = run("--no-demo", "--reload", "--data-dir", "elsewhere")
     shop.wait_for("Shop ready")
     web = shop.child("web")
     (folder / "development.ini").write_text(INI + "stock.hold_seconds = 60\n")
     shop.wait_for("Source changed; restarting web")
     shop.wait_until(lambda: not alive(web) and shop.readyz() == 200)
-    shop.remember_processes()
+    end_by(shop, signal.SIGTERM, folder / "elsewhere" / "postgres" / "data")
 
 
 def test_busy_port_is_named_with_the_option_that_changes_it(folder: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -407,34 +409,61 @@ def test_plugins_say_what_has_to_run_beside_the_web_server(install: Callable[...
         processes(host)
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "commerce_core.cli", *arguments],
+# Each command in a fresh shell, but in one process: to start one takes seconds.
+ASK = """
+import json, sys
+from click.testing import CliRunner
+from commerce_core.cli import main
+answers = [CliRunner().invoke(main, arguments) for arguments in json.loads(sys.argv[1])]
+print(json.dumps([[answer.exit_code, answer.stdout, answer.stderr] for answer in answers]))
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def run(*commands: str, cwd: Path) -> list[Answer]:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ASK, json.dumps([command.split() for command in commands])],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
         cwd=cwd,
         capture_output=True,
         text=True,
+        check=True,
     )
+    return [Answer(*answer) for answer in json.loads(done.stdout.splitlines()[-1])]
 
 
 def test_commands_about_plugins_and_of_plugins(tmp_path: Path, database_url: str) -> None:
     ini = tmp_path / "shop.ini"
     text = "[app:main]\nuse = egg:commerce-core\ncommerce.environment = development\nsqlalchemy.url = {}\n"
     ini.write_text(text.format(database_url.replace("%", "%%")) + "loyalty.units_per_point = 25\n")
-    not_enabled = run("loyalty", "rate", str(ini), cwd=tmp_path)
-    assert f"The plugin loyalty is not enabled in {ini}" in not_enabled.stderr
+    [not_enabled] = run("loyalty rate shop.ini", cwd=tmp_path)
+    assert "The plugin loyalty is not enabled in shop.ini" in not_enabled.stderr
     with ini.open("a") as more:
         more.write("commerce.plugins = loyalty\n")
-    assert run("loyalty", "rate", str(ini), cwd=tmp_path).stdout == "25\n"
-    assert run("loyalty", str(ini), cwd=tmp_path).stdout == "keeping the points together\n"
-    assert "enabled" in run("plugins", "list", "--installed", str(ini), cwd=tmp_path).stdout
-    doctor = run("plugins", "doctor", str(ini), cwd=tmp_path)
-    assert (doctor.returncode, doctor.stdout.splitlines()[0]) == (0, "loyalty (samples 1.0)")
+    rate, together, listed, doctor, shown, blockers, config, misspelt = run(
+        "loyalty rate shop.ini",
+        "loyalty shop.ini",
+        "plugins list --installed shop.ini",
+        "plugins doctor shop.ini",
+        "settings show shop.ini",
+        "plugins blockers loyalty shop.ini",
+        "plugins config loyalty",
+        "plugins config loyality",
+        cwd=tmp_path,
+    )
+    assert rate.stdout == "25\n"
+    assert together.stdout == "keeping the points together\n"
+    assert "enabled" in listed.stdout
+    assert (doctor.exit_code, doctor.stdout.splitlines()[0]) == (0, "loyalty (samples 1.0)")
     assert doctor.stdout.endswith("1 plugin enabled, and sound.\n")
-    assert "loyalty.units_per_point = 25" in run("settings", "show", str(ini), cwd=tmp_path).stdout
+    assert "loyalty.units_per_point = 25" in shown.stdout
     # A busy machine may have it said before that the hook took long.
-    blockers = run("plugins", "blockers", "loyalty", str(ini), cwd=tmp_path)
-    assert (blockers.returncode, blockers.stdout.splitlines()[-1]) == (0, "Nothing of loyalty is open.")
-    config = run("plugins", "config", "loyalty", cwd=tmp_path).stdout
-    assert "# Minor units that earn one point.\n# loyalty.units_per_point = 100\n" in config
-    assert "did you mean loyalty?" in run("plugins", "config", "loyality", cwd=tmp_path).stderr
+    assert (blockers.exit_code, blockers.stdout.splitlines()[-1]) == (0, "Nothing of loyalty is open.")
+    assert "# Minor units that earn one point.\n# loyalty.units_per_point = 100\n" in config.stdout
+    assert "did you mean loyalty?" in misspelt.stderr
