@@ -16,7 +16,6 @@ from typing import Any
 import plaster
 import structlog
 
-from commerce_core.api.errors import is_unavailable
 from commerce_core.log import first_line
 
 CONFIG_VARIABLE = "COMMERCE_CONFIG"
@@ -42,6 +41,8 @@ def application() -> Any:
 
 
 def _application() -> Any:
+    from commerce_core.api.errors import is_unavailable  # the server's own process needs none of that
+
     server = multiprocessing.parent_process()
     if server is not None and server.pid is not None:
         # Until it listens, a worker has nothing to finish; and would have its server's way of hearing SIGTERM.

@@ -172,10 +172,12 @@ def _source_changes(config: Path) -> Iterator[set[FileChange]]:
     except ImportError as error:
         raise click.ClickException("--reload needs watchfiles: pip install commerce-core[dev]") from error
     tick = int(TICK_SECONDS * 1000)
-    return watchfiles.watch(
+    changes = watchfiles.watch(
         Path(__file__).parents[1],
         config.resolve(),
         watch_filter=watchfiles.PythonFilter(extra_extensions=(".ini",)),
         rust_timeout=tick,
         yield_on_timeout=True,
     )
+    next(changes)  # it watches from now on, and not only once the shop is ready
+    return changes

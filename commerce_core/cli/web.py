@@ -34,13 +34,14 @@ def web(config: Path, host: str, port: int, workers: int, threads: int) -> None:
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
 
-    from commerce_core.application import check_plugins
     from commerce_core.metrics.processes import counting_together
     from commerce_core.settings import load_settings
     from commerce_core.wsgi import CONFIG_VARIABLE, STOP_SECONDS
 
     settings = load_settings(config)  # says what is wrong once, not once for each worker
     if settings.commerce.plugins:
+        from commerce_core.application import check_plugins
+
         check_plugins(settings)
     claim_port(host, port, patience=PORT_PATIENCE_SECONDS)
     os.environ[CONFIG_VARIABLE] = str(config.resolve())
