@@ -58,7 +58,7 @@ def engine(database: EmbeddedPostgres) -> Iterator[Engine]:
     engine.dispose()
 
 
-# The same tests for each carrier, in processes that take seconds to start: those for Redis run where every test has one.
+# The same tests for each carrier, in processes that take long to start: those for Redis run where all tests have one.
 CARRIERS = ["postgresql", "redis"] if os.environ.keys() & {"COMMERCE_TEST_REDIS", "COMMERCE_SOAK"} else ["postgresql"]
 
 
