@@ -25,7 +25,7 @@ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
 
 @pytest.fixture
 def shop(tmp_path: Path, database_url: str, engine: Engine) -> Iterator[Shop]:
-    with running_shop(tmp_path, database_url, {"imports.max_bytes": 64 * 1_048_576}) as running:
+    with running_shop(tmp_path, database_url, {"imports.max_bytes": 64 * 1_048_576}, servers=1) as running:
         yield running
 
 
