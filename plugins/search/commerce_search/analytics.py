@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from commerce_core.catalog.models import Product
 from commerce_core.database import transaction
 from commerce_core.log import first_line
+from commerce_search.documents import visible_among
 from commerce_search.models import SearchClick, SearchQuery
 from commerce_search.service import plain
 
@@ -112,9 +113,9 @@ class Counter:
 
 
 def clicked(session: Session, text: str, product_id: UUID, position: int, now: datetime) -> bool:
-    """Count that a product was chosen at this place (from 1) of what a query found; whether there is such a product."""
+    """Count that a product was chosen at this place (from 1) of what a query found; whether shoppers may see it."""
     query = countable(text)
-    if session.scalar(select(Product.id).where(Product.id == product_id)) is None:
+    if not visible_among(session, [product_id]):
         return False
     if query is not None:
         statement = insert(SearchClick).values(

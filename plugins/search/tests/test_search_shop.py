@@ -214,6 +214,8 @@ def test_staff_learn_what_is_searched_for_and_nobody_learns_by_whom(
     client.post_json(f"{API}/search/events", event, status=204)
     client.post_json(f"{API}/search/events", {**event, "product_id": str(uuid4())}, status=404)
     client.post_json(f"{API}/search/events", {**event, "position": 0}, status=422)
+    draft = staff.post_json(f"{API}/admin/products", {"name": "Secret", "slug": "secret"}, status=201).json
+    client.post_json(f"{API}/search/events", {**event, "product_id": draft["id"]}, status=404)
     queries = staff.get(f"{API}/admin/search/queries").json["data"]
     assert queries == [
         {"query": "red boot", "searches": 4, "empty": 0, "clicks": 1, "click_through": 0.25},
@@ -241,5 +243,14 @@ def test_staff_see_how_the_index_is_and_can_have_it_built_anew(
     again = staff.get(f"{API}/admin/search/status").json
     assert again["build"]["name"] != status["build"]["name"]
     assert again["waiting"] == 0
-    for address in ("status", "queries", "rules", "synonyms"):
-        client.get(f"{API}/admin/search/{address}", status=401)
+
+
+def test_what_is_for_staff_is_refused_to_everybody_else(client: TestApp, sign_in: Callable[..., SignedIn]) -> None:
+    admin = f"{API}/admin/search"
+    for asking, status in ((client, 401), (sign_in("customer").client, 403)):
+        for address in ("status", "queries", "clicks?query=tee", "rules", "synonyms"):
+            asking.get(f"{admin}/{address}", status=status)
+        for address in ("synonyms", "rules", "reindex"):
+            asking.post_json(f"{admin}/{address}", {}, status=status)
+        for address in ("synonyms", "rules"):
+            asking.delete(f"{admin}/{address}/{uuid4()}", status=status)
