@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from commerce_search.backends.postgresql import PostgresqlBackendFactory
-from commerce_search.backends.tantivy import TantivyBackendFactory
+from commerce_search.backends.tantivy import TantivyBackendFactory, TantivyReader
 from commerce_search.backends.whoosh import WhooshBackendFactory
 from commerce_search.contract import SHOP, BackendContract, make_document
 from commerce_search.documents import category_tag
-from commerce_search.interface import Backend, Filters, Place, Query
+from commerce_search.interface import Backend, Filters, Place, Query, Result
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,21 @@ class TestWhoosh(BackendContract):
 
 class TestTantivy(BackendContract):
     factory = TantivyBackendFactory()
+
+    def test_everything_is_counted_once_and_again_when_something_has_changed(
+        self, shop: Backend, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counted: list[Query] = []
+        search = TantivyReader._search
+
+        def look(reader: TantivyReader, query: Query) -> Result:
+            counted.extend([query] if query.tags else [])
+            return search(reader, query)
+
+        monkeypatch.setattr(TantivyReader, "_search", look)
+        assert _footwear(shop, db, limit=0) == _footwear(shop, db) == (5, 3)
+        assert len(counted) == 1
+        _change_and_count_again(shop, db)
 
 
 class TestPostgresql(BackendContract):
@@ -43,21 +58,28 @@ class TestPostgresql(BackendContract):
             if "unnest(tags)" in statement:
                 counted.append(statement)
 
-        def footwear(**query: Any) -> tuple[int, int]:
-            with shop.reading(db) as reader:
-                result = reader.search(Query(tags=True, price_bounds=(2_500,), **query))
-            assert len(result.hits) == min(result.total, query.get("limit", 24))
-            assert sum(result.prices) == result.total
-            return result.total, result.tags[category_tag("footwear")]
-
         event.listen(engine, "before_cursor_execute", look)
         try:
-            assert footwear(limit=0) == footwear() == footwear(sort="newest", offset=0, limit=2) == (5, 3)
+            assert _footwear(shop, db, limit=0) == _footwear(shop, db) == (5, 3)
             assert len(counted) == 1
-            assert footwear(filters=Filters(in_stock=True)) == (4, 2)
-            assert footwear(filters=Filters(max_price=6_500)) == (3, 1)
-            shop.apply([make_document("Green Sandal", categories=("footwear",))], [SHOP[0].id, SHOP[1].id], db)
-            db.commit()
-            assert footwear() == (4, 2)
+            _change_and_count_again(shop, db)
         finally:
             event.remove(engine, "before_cursor_execute", look)
+
+
+def _footwear(shop: Backend, db: Session, **query: Any) -> tuple[int, int]:
+    """How many documents there are, and how many of them are footwear."""
+    with shop.reading(db) as reader:
+        result = reader.search(Query(tags=True, price_bounds=(2_500,), **query))
+    assert len(result.hits) == min(result.total, query.get("limit", 24))
+    assert sum(result.prices) == result.total
+    return result.total, result.tags[category_tag("footwear")]
+
+
+def _change_and_count_again(shop: Backend, db: Session) -> None:
+    assert _footwear(shop, db, sort="newest", limit=2) == (5, 3)
+    assert _footwear(shop, db, filters=Filters(in_stock=True)) == (4, 2)
+    assert _footwear(shop, db, filters=Filters(max_price=6_500)) == (3, 1)
+    shop.apply([make_document("Green Sandal", categories=("footwear",))], [SHOP[0].id, SHOP[1].id], db)
+    db.commit()
+    assert _footwear(shop, db) == (4, 2)

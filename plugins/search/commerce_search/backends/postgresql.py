@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -24,11 +23,11 @@ from sqlalchemy.types import Text
 
 from commerce_core.database import transaction
 from commerce_search.analysis import beginnings_of
+from commerce_search.backends.kept import KeptCounts
 from commerce_search.interface import (
     BackendError,
     Document,
     Entry,
-    Filters,
     Hit,
     IndexMissing,
     Place,
@@ -169,27 +168,6 @@ class PostgresqlBuild:
         self._session.close()
 
 
-class KeptCounts:
-    """What a process knows of how many documents there are of everything, for as long as the index's version stays.
-
-    To count all tags of all documents takes long, and it is what most pages without words ask for: whoever has chosen a
-    category sees what there would be in the others. Threads may share it: at worst two of them count the same.
-    """
-
-    def __init__(self) -> None:
-        self._known: tuple[str, dict[Query, Result]] = ("", {})
-
-    def get(self, version: str, query: Query, count: Callable[[Query], Result]) -> Result:
-        """The result of a query without hits, counted by `count` unless it is known of this version."""
-        known_version, results = self._known
-        if known_version != version:
-            results = {}
-            self._known = (version, results)
-        if query not in results:
-            results[query] = count(query)
-        return results[query]
-
-
 class PostgresqlReader:
     """Reads one pair of tables, in the session of whoever asks."""
 
@@ -201,12 +179,7 @@ class PostgresqlReader:
         self._words = f"search_word_{slot}"
 
     def search(self, query: Query) -> Result:
-        if not _is_of_everything(query):
-            return self._search(query)
-        counts = self._kept.get(self.version, replace(query, sort="relevance", offset=0, limit=0), self._search)
-        if query.limit == 0:
-            return counts
-        return replace(counts, hits=self._search(replace(query, tags=False, price_bounds=())).hits)
+        return self._kept.search(self.version, query, self._search)
 
     def _search(self, query: Query) -> Result:
         values: dict[str, Any] = {"offset": query.offset, "limit": query.limit, "weights": _WEIGHTS}
@@ -364,12 +337,6 @@ class PostgresqlReader:
             )
         ).one()
         return Stats(documents=row.documents, size=row.size, version=self.version)
-
-
-def _is_of_everything(query: Query) -> bool:
-    """Whether it counts all documents, or all that are in stock: so few different queries that all can be kept."""
-    chosen = query.slots or query.first or query.without or replace(query.filters, in_stock=None) != Filters()
-    return not chosen and (query.tags or bool(query.price_bounds))
 
 
 def _state(session: Session) -> tuple[int | None, int, str | None]:

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from commerce_search.backends.folders import Folders
+from commerce_search.backends.kept import KeptCounts
 from commerce_search.interface import (
     TEXT_FIELDS,
     WEIGHTS,
@@ -194,8 +195,12 @@ class TantivyReader:
         self._folder = folder
         self._searcher = index.searcher()
         self._schema = index.schema
+        self._kept = KeptCounts()
 
     def search(self, query: Query) -> Result:
+        return self._kept.search(self.version, query, self._search)
+
+    def _search(self, query: Query) -> Result:
         found, scored = self._compiled(query)
         aggregations = {}
         if query.tags:
