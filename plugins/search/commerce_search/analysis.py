@@ -39,24 +39,31 @@ LANGUAGES = {
 }
 
 
-@lru_cache(100_000)
 def fold(text: str) -> str:
     """Lower case, without accents, compatible forms as one: `Crème` and `CREME` are `creme`."""
+    return _short_folded(text) if len(text) <= _SHORT else _folded(text)
+
+
+def _folded(text: str) -> str:
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     return "".join(sign for sign in decomposed if not unicodedata.combining(sign)).translate(_LIGATURES)
 
 
+# Long texts are hardly ever the same again, and whoever types them must not fill the memory.
+_short_folded = lru_cache(100_000)(_folded)
+
+
 def words_of(text: str) -> Sequence[str]:
     """The words of a text, folded: letters and digits. `Chef's` is one word, `roll-top` are two."""
-    return _short(text) if len(text) <= _SHORT else split(fold.__wrapped__(text))
+    return _short(text) if len(text) <= _SHORT else split(_folded(text))
 
 
 @lru_cache(100_000)
 def _short(text: str) -> Sequence[str]:
     """Names of brands, categories and values come again and again."""
-    return tuple(split(fold.__wrapped__(text)))
+    return tuple(split(_folded(text)))
 
 
 def split(folded: str) -> list[str]:

@@ -12,7 +12,7 @@ from commerce_core.catalog.models import VISIBLE, Brand, Category, Product
 from commerce_search.analysis import words_of
 from commerce_search.documents import FEATURED
 from commerce_search.facets import Chosen
-from commerce_search.service import Found, Wanted
+from commerce_search.service import Found, Wanted, rules_for
 from commerce_search.understanding import MOST_CHARACTERS, MOST_WORDS, Understood
 
 _ORDERS: dict[str, tuple[Any, ...]] = {
@@ -25,13 +25,16 @@ _ORDERS: dict[str, tuple[Any, ...]] = {
 
 
 def search_database(session: Session, wanted: Wanted, *, in_stock_only: bool) -> Found:
-    """What `service.search` does, as far as the database can. One statement, or two."""
+    """What `service.search` does, as far as the database can. What staff have hidden is left out, but what they have
+    pinned does not come first. Three statements at the most."""
     words = words_of(wanted.text[:MOST_CHARACTERS])[:MOST_WORDS]
+    _, hidden = rules_for(session, " ".join(words))
     conditions: list[ColumnElement[bool]] = [
         literal_column(f"({VISIBLE})", Boolean()),
         *(Product.name.icontains(word, autoescape=True) for word in words),
         *_conditions(wanted.chosen),
         *([Product.sellable_variants > 0] if in_stock_only else []),
+        *([Product.id.not_in(hidden)] if hidden else []),
     ]
     total = session.scalar(select(func.count()).select_from(Product).where(*conditions)) or 0
     ids = session.scalars(

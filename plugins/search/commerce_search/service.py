@@ -69,7 +69,7 @@ def search(engine: SearchEngine, session: Session, wanted: Wanted) -> Found:
 def _search(engine: SearchEngine, session: Session, reader: Reader, wanted: Wanted) -> Found:
     interpreter = engine.interpreter(session, reader)
     understood = interpreter.understand(wanted.text, as_you_type=wanted.as_you_type)
-    query = _query(engine, wanted, understood, *_rules(session, understood.title))
+    query = _query(engine, wanted, understood, *rules_for(session, understood.title))
     result = reader.search(query)
     best: frozenset[UUID] = frozenset()
     is_relaxed = False
@@ -169,7 +169,7 @@ def _fewer(slots: int) -> Sequence[int]:
     return (slots - 1, 1) if slots > 2 else (1,) if slots == 2 else ()
 
 
-def _rules(session: Session, title: str) -> tuple[list[UUID], list[UUID]]:
+def rules_for(session: Session, title: str) -> tuple[list[UUID], list[UUID]]:
     """The products that staff have pinned for a query, in order, and those that they have hidden."""
     if not title:
         return [], []

@@ -257,9 +257,9 @@ def test_without_an_index_search_is_refused_and_one_is_built(
 
 @pytest.mark.commerce(settings={"search.on_failure": "database"})
 def test_the_database_can_stand_in_for_an_index(
-    search: Search, client: TestApp, make_named: Callable[..., tuple[UUID, UUID]]
+    search: Search, client: TestApp, staff: TestApp, make_named: Callable[..., tuple[UUID, UUID]]
 ) -> None:
-    make_named("Red Boot", stock=0)
+    boot_id, _ = make_named("Red Boot", stock=0)
     make_named("Red 100% Shoe", price_amount=500)
     page = search("BOOT red")
     assert (found(page), page["facets"]) == (["Red Boot"], None)
@@ -267,6 +267,9 @@ def test_the_database_can_stand_in_for_an_index(
     assert found(search("red", max_price=600, sort="price_asc", featured="false")) == ["Red 100% Shoe"]
     assert found(search("red", category="none")) == found(search("red", brand="none")) == found(search("%_"))[:0] == []
     assert client.get(f"{API}/products?q=shoe").json["meta"]["total"] == 1
+    rule = {"query": "red", "product_id": str(boot_id), "kind": "hidden"}
+    staff.post_json(f"{API}/admin/search/rules", rule, status=201)
+    assert found(search("Red ")) == ["Red 100% Shoe"]
 
 
 # Whoosh leaves the file open that it finds to be broken.

@@ -124,6 +124,43 @@ def test_whatever_people_type_is_answered(shop: Any, client: TestApp, search: Se
 
 
 @EVERY_BACKEND
+def test_whatever_is_filtered_by_is_answered_or_refused(shop: Any, client: TestApp, search: Search) -> None:
+    most = 2**63 - 1
+    names = {f"attributes[{name}]": [f"value {number}" for number in range(8)] for name in "abcdefghij"}
+    for answered in (
+        {"min_price": 9_000, "max_price": 100},
+        {"min_price": most, "max_price": most},
+        {"category": "' OR 1=1 --", "brand": "🦊", "attributes[\u202ecolor\x1f]": "a:color\x1fred"},
+        {"brand": "x", "attributes[color]": "{red,NULL}"},
+        names,
+    ):
+        assert search("tee", **answered)["meta"]["total"] == search("", **answered)["meta"]["total"] == 0
+    everything = search("", **{"attributes[color]": ["white", "none"], "min_price": 0, "max_price": most})
+    assert everything["meta"]["total"] >= 1
+    for refused in (
+        {"attributes[k]": "v"} | names,
+        {"attributes[color]": ["red"] * 21},
+        {"attributes[color\x00]": "red"},
+        {"attributes[color]": "red\x00"},
+        {"attributes[color]": ""},
+        {"attributes[]": "red"},
+        {"brand": ["kestrel"] * 21},
+        {"category": "\x00"},
+        {"max_price": most + 1},
+        {"min_price": -1},
+        {"page": 10**30},
+        {"page": 0},
+        {"per_page": 101},
+        {"page": "१e9"},
+        {"sort": "name"},
+    ):
+        problem = client.get(f"{API}/search", refused, status=422).json
+        assert problem["type"] == "/problems/invalid-input", refused
+    client.get(f"{API}/search?attributes=red", status=422)
+    client.get(f"{API}/search?" + "&".join(f"attributes[a{number}]=x" for number in range(300)), status=400)
+
+
+@EVERY_BACKEND
 def test_pages_follow_each_other_and_end_somewhere(shop: Any, search: Search, client: TestApp) -> None:
     pages = [search("", page=page, per_page=7) for page in range(1, 6)]
     assert len({name for page in pages for name in found(page)}) == 30

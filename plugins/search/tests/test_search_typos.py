@@ -6,11 +6,12 @@ import random
 from pathlib import Path
 
 import pytest
+from commerce_search import analysis
 from commerce_search.backends.postgresql import PostgresqlBackendFactory
 from commerce_search.backends.tantivy import TantivyBackendFactory
 from commerce_search.backends.whoosh import WhooshBackendFactory
 from commerce_search.engine import SearchEngine
-from commerce_search.service import Wanted, search
+from commerce_search.service import Wanted, plain, search
 from commerce_search.settings import Settings
 from commerce_search.spelling import Vocabulary
 from search_catalogue import invented_documents, invented_names, mistyped
@@ -50,6 +51,17 @@ def test_of_500_names_with_one_edit_95_of_100_are_among_the_first_ten(searching:
     print(f"{searching.code}: {recall:.3f} of 500 names found in spite of one edit; missed {missed[:5]}")
     assert recall >= 0.95, missed[:20]
     searching.close()
+
+
+def test_long_texts_are_not_kept_in_memory() -> None:
+    """Whoever types ever new ones would fill it."""
+    kept = [cache.cache_info().currsize for cache in (analysis._short_folded, analysis._short)]
+    for number in range(20):
+        text = f"ÉTÉ {number} " * 50
+        assert analysis.fold(text) == f"ete {number} " * 50
+        assert plain(text).startswith(f"ete {number} ete")
+        analysis.words_of(text)
+    assert [cache.cache_info().currsize for cache in (analysis._short_folded, analysis._short)] == kept
 
 
 VOCABULARY = Vocabulary(
