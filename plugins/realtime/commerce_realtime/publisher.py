@@ -102,10 +102,16 @@ class Publisher:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and not self._is_stopping:
-                self._thread = threading.Thread(target=self._run, name="realtime", daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
+            if self._thread is not None or self._is_stopping:
+                return
+            thread = threading.Thread(target=self._run, name="realtime", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system gives no more threads: the next thing to tell tries again
+                _log.warning("realtime cannot start its thread; the shop goes on", error=first_line(error))
+                return
+            self._thread = thread
+            atexit.register(self.close)
 
     def close(self) -> None:
         """Tell what is left, for a moment at most."""

@@ -7,11 +7,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 from commerce_realtime.levels import read_levels
+from commerce_realtime.lines import Exchange
+from commerce_realtime.publisher import Publisher
 from realtime_harness import Client, Running, running, wait_until
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
@@ -348,6 +350,35 @@ def test_of_a_variant_the_newest_level_waits_and_a_sale_never_does(application: 
     told = [change for each in sent for change in json.loads(each)[3]]
     assert sorted(change[4] for change in told)[-2:] == [499, 499]
     assert len(told) <= 4
+
+
+def test_a_thread_that_cannot_be_started_fails_no_sale_and_is_tried_again(
+    application: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    class Bus:
+        def open_sender(self) -> Any:
+            return self
+
+        def send(self, texts: list[str]) -> None:
+            sent.extend(texts)
+
+        def close(self) -> None:
+            pass
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ours = application.registry.realtime
+    publisher = Publisher(cast(Exchange, Bus()), engine, ours._clock, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        publisher.broadcast(["news"], "x", 1)
+    publisher.broadcast(["news"], "x", 2)
+    wait_until(lambda: len(sent) == 2)
+    publisher.close()
+    assert [json.loads(text)[-2] for text in sent] == ["1", "2"]
 
 
 def test_holds_are_taken_as_ever_while_the_bus_is_away(
