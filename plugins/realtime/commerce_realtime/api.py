@@ -39,16 +39,9 @@ class Api:
             if request.method not in ("GET", "HEAD"):
                 raise Refused(405, "Read this with GET.")
             return self._metrics(request) if path == "/metrics" else self._health()
-        parts = [unquote(part) for part in path.split("/")[1:]]
-        if parts[0] == "users" and len(parts) == 3:  # as one server library has it: the key says whose users
-            parts = ["apps", self._id_by_key(request), *parts]
-        if parts[0] != "apps" or len(parts) < 3:
-            raise Refused(404, "There is nothing here.")
-        hub = self._server.apps.get(parts[1])
-        if hub is None:
-            raise Refused(404, "There is no such app.")
-        self._check_signature(hub, request)
-        match request.method, parts[2:]:
+        hub, parts = self.signed_for(request)
+        self._check_body(request)
+        match request.method, parts:
             case "POST", ["events"]:
                 return await self._trigger(hub, request)
             case "POST", ["batch_events"]:
@@ -84,12 +77,29 @@ class Api:
 
     # --- Who asks ---
 
+    def signed_for(self, request: HttpRequest) -> tuple[AppHub, list[str]]:
+        """The app that a request was signed for a moment ago, and the rest of the path. Raises Refused.
+
+        The body counts for nothing here, so that none is taken in from somebody who may not send any: what is signed
+        is its digest.
+        """
+        parts = [unquote(part) for part in request.path.removeprefix(self._prefix).split("/")[1:]]
+        if parts[:1] == ["users"] and len(parts) == 3:  # as one server library has it: the key says whose users
+            parts = ["apps", self._id_by_key(request), *parts]
+        if parts[:1] != ["apps"] or len(parts) < 3:
+            raise Refused(404, "There is nothing here.")
+        hub = self._server.apps.get(parts[1])
+        if hub is None:
+            raise Refused(404, "There is no such app.")
+        self._check_signature(hub, request)
+        return hub, parts[2:]
+
     def _id_by_key(self, request: HttpRequest) -> str:
         key = request.parameter("auth_key")
         return next((hub.app.id for hub in self._server.apps.values() if hub.app.key == key), "")
 
     def _check_signature(self, hub: AppHub, request: HttpRequest) -> None:
-        """Raise Refused unless the request was signed for this app, a moment ago, with this body."""
+        """Raise Refused unless the request was signed for this app, a moment ago."""
         if request.parameter("auth_key") != hub.app.key:
             raise Refused(401, "auth_key is not the key of this app.")
         if request.parameter("auth_version") != "1.0":
@@ -97,12 +107,15 @@ class Api:
         stamp = request.parameter("auth_timestamp") or ""
         if not (stamp.isascii() and stamp.isdigit()) or abs(time.time() - int(stamp[:15])) > CLOCK_SECONDS:
             raise Refused(401, f"auth_timestamp is not within {CLOCK_SECONDS} seconds of now.")
-        digest = request.parameter("body_md5")
-        if (request.body or digest) and digest != hashlib.md5(request.body, usedforsecurity=False).hexdigest():
-            raise Refused(401, "body_md5 is not that of the body.")
         wanted = signing.request_signature(hub.app, request.method, request.path, request.query)
         if not signing.is_same(request.parameter("auth_signature"), wanted):
             raise Refused(401, "auth_signature is not valid.")
+
+    def _check_body(self, request: HttpRequest) -> None:
+        """Raise Refused unless the body is the one that was signed."""
+        digest = request.parameter("body_md5")
+        if (request.body or digest) and digest != hashlib.md5(request.body, usedforsecurity=False).hexdigest():
+            raise Refused(401, "body_md5 is not that of the body.")
 
     # --- Events ---
 

@@ -106,6 +106,8 @@ class Exchange:
             self._go_on()
         except h11.RemoteProtocolError as error:
             self._send_last(HttpAnswer(error.error_status_hint, b"This is no HTTP.\n", "text/plain"))
+        except Refused as refusal:
+            self._send_last(refusal.answer)
         self._read_on_if_idle()
 
     def lost(self) -> None:
@@ -123,6 +125,8 @@ class Exchange:
                 if self._protocol.they_are_waiting_for_100_continue:
                     self._write(h11.InformationalResponse(status_code=100, headers=[]))
             elif isinstance(event, h11.Data):
+                if not self._body:
+                    self._server.api.signed_for(self._whole())  # or it is not taken in at all
                 self._body += event.data
                 if len(self._body) > LONGEST_BODY:
                     self._send_last(HttpAnswer(413, b"The body is too large.\n", "text/plain"))
@@ -133,11 +137,12 @@ class Exchange:
                 self._transport.close()
                 return
 
-    async def _answer(self) -> None:
+    def _whole(self) -> HttpRequest:
+        """The request, with as much of its body as has come."""
         assert self._request is not None
         target = self._request.target.decode("ascii", "replace")
         path, _, query = target.partition("?")
-        request = HttpRequest(
+        return HttpRequest(
             self._request.method.decode("ascii", "replace").upper(),
             path,
             parse_qsl(query, keep_blank_values=True),
@@ -145,12 +150,15 @@ class Exchange:
             bytes(self._body),
             self._peer,
         )
+
+    async def _answer(self) -> None:
+        request = self._whole()
         try:
             answer = await self._server.api.answer(request)
         except Refused as refusal:
             answer = refusal.answer
         except Exception as error:
-            _log.error("realtime failed on a request", path=path, exc_info=error)
+            _log.error("realtime failed on a request", path=request.path, exc_info=error)
             answer = HttpAnswer(500, b"Something went wrong.\n", "text/plain")
         self._task = None
         self._send(answer)

@@ -6,8 +6,10 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from commerce_realtime import signing
 from pusher import Pusher  # type: ignore[import-untyped]
 from realtime_harness import APP, SECRET, Client, Running, all_of, running, wait_until
 
@@ -92,8 +94,26 @@ def test_p83_bodies_that_are_no_events(server: Running) -> None:
     for body in ([], "x", 7):
         assert server.api("POST", "/apps/1/events", body).status == 400
     with server.raw() as raw:
-        raw.sendall(b"POST /apps/1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 500_000)
+        raw.sendall(_head("/apps/1/events?" + _signed_query(), length=99_999_999) + b"x" * 500_000)
         assert all_of(raw).startswith(b"HTTP/1.1 413 ")
+
+
+def test_p82_a_body_that_nobody_has_signed_for_is_not_waited_for(server: Running) -> None:
+    for target, status in ((f"/apps/1/events?{_signed_query()}0", 401), ("/up", 404), ("/apps/99/events", 404)):
+        with server.raw() as raw:
+            raw.sendall(_head(target, length=300_000) + b"{")
+            assert all_of(raw).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def _head(target: str, *, length: int) -> bytes:
+    return f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+def _signed_query() -> str:
+    """Of a request for events, whatever its body turns out to be; ends with the signature."""
+    pairs = {"auth_key": APP.key, "auth_timestamp": str(int(time.time())), "auth_version": "1.0"}
+    signature = signing.request_signature(APP, "POST", "/apps/1/events", pairs.items())
+    return urlencode({**pairs, "auth_signature": signature})
 
 
 def test_p83_an_event_to_many_channels_may_say_how_many_listen(server: Running, client: Connect) -> None:
