@@ -30,14 +30,14 @@ from commerce_core.testing import make_settings
 # Which engines are measured at which size; a million only if it is asked for: to load it takes long.
 SIZES = {10_000: ("whoosh", "tantivy", "postgresql"), 100_000: ("whoosh", "tantivy", "postgresql")}
 MILLION = {1_000_000: ("tantivy", "postgresql")}
-QUERIES = 200
+QUERIES = int(os.environ.get("COMMERCE_BENCH_QUERIES", "200"))
 
 
 def bench(console: Console, _engine: Engine, _url: str, config: Path, seconds: float) -> None:
     """Prints two tables: the indexes, and the searches. In a database of its own.
 
     With COMMERCE_BENCH_MILLION=1 at a million products, too; COMMERCE_BENCH_SIZES=10000 measures at these sizes only,
-    COMMERCE_BENCH_ENGINES=tantivy with these engines only.
+    COMMERCE_BENCH_ENGINES=tantivy with these engines only, COMMERCE_BENCH_QUERIES=20 with fewer queries of each kind.
     """
     sizes = {**SIZES, **(MILLION if os.environ.get("COMMERCE_BENCH_MILLION") else {})}
     if wanted := os.environ.get("COMMERCE_BENCH_SIZES"):
