@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, time, timedelta
+from datetime import MAXYEAR, MINYEAR, date, time, timedelta
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from uuid import UUID
@@ -387,9 +387,10 @@ class DateRange(Condition):
         return Why("date-range", [self.from_, self.to], situation.local.date())
 
     def dates(self) -> Iterable[date]:
-        if self.from_ is not None:
+        # Not those at the ends of the calendar, which in UTC may be in no year that there is: nobody waits for them.
+        if self.from_ is not None and self.from_.year > MINYEAR:
             yield self.from_
-        if self.to is not None:
+        if self.to is not None and self.to.year < MAXYEAR:
             yield self.to + timedelta(days=1)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from commerce_core.api.schemas import CursorList, CursorQuery, Input, Moment, Output, hint
+from commerce_core.api.schemas import CursorList, CursorQuery, Input, Moment, Output, Text, hint
 from commerce_pricing_rules.definitions import RuleDefinition, plain_of
 from commerce_pricing_rules.models import PricingChange, PricingCoupon, PricingList, PricingListPrice, PricingRule
 from commerce_pricing_rules.modifiers import RuleType
@@ -237,7 +237,7 @@ class ChangeOut(Output):
 
 
 class ChangeQuery(CursorQuery):
-    subject: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+    subject: Annotated[Text, Field(max_length=200)] | None = Field(
         default=None, examples=["rule:01932c07-209c-7e3a-b6f4-5d2a8c9e1f70"]
     )
 

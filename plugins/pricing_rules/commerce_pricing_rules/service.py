@@ -198,10 +198,10 @@ def generate_coupons(
             {"id": uuid7(), "code": prefix + new_code(), "campaign": campaign, "version": 1, "created_at": now, **given}
             for _ in range(number - len(made))
         ]
-        # A code that is taken, once in a very long time, is made anew.
-        added = set(
-            session.scalars(insert(PricingCoupon).values(rows).on_conflict_do_nothing().returning(PricingCoupon.code))
-        )
+        # A code that is taken, once in a very long time, is made anew. Rows beside the statement are sent in batches:
+        # PostgreSQL takes 65,535 parameters at once.
+        statement = insert(PricingCoupon).on_conflict_do_nothing().returning(PricingCoupon.code)
+        added = set(session.scalars(statement, rows))
         _keep_limits(session, [row for row in rows if row["code"] in added])
         made += [str(row["code"]) for row in rows if row["code"] in added]
     note(session, f"campaign:{campaign}", "generate", 1, {"number": number}, actor=actor, now=now)

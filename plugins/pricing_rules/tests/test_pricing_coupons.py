@@ -138,6 +138,13 @@ def test_many_codes_are_made_that_nobody_guesses(
     assert (used["uses"], used["campaign"], used["usage_limit"]) == (1, "news", 1)
 
 
+@plugin
+def test_more_codes_are_made_at_once_than_one_statement_takes(staff: TestApp) -> None:
+    body = {"campaign": "news", "number": 7_000}  # of ten columns, and PostgreSQL takes 65,535 parameters
+    codes = staff.post_json(f"{ADMIN}/coupons/generate", body, status=201).json["codes"]
+    assert len(set(codes)) == 7_000
+
+
 @pytest.mark.commerce(plugins=["pricing"], settings={"limits.coupon": "3/minute"})
 def test_guessing_is_limited(application: Any, make_variant: MakeVariant) -> None:
     shopper = Shopper(application)

@@ -74,6 +74,16 @@ def test_a_change_of_rules_shows_at_once(
     assert offers(client) == [None]
 
 
+@pytest.mark.parametrize("days", [{"to": "9999-12-31"}, {"from": "0001-01-01"}])
+def test_days_at_the_ends_of_the_calendar_break_no_list(
+    client: TestApp, make_rule: MakeRule, make_variant: MakeVariant, days: dict[str, str]
+) -> None:
+    make_variant(price_amount=1_000)
+    make_rule("percentage", {"percent": 10}, conditions={"type": "date_range", **days})
+    [offer] = offers(client)
+    assert (offer["now"]["amount"], offer["until"]) == (900, None)
+
+
 def test_a_page_of_24_costs_one_statement_more(
     application: Any, client: TestApp, make_rule: MakeRule, make_variant: MakeVariant
 ) -> None:

@@ -55,6 +55,11 @@ def test_what_is_not_understood_is_refused_when_it_is_saved(
     assert any(error["field"].startswith(field) for error in problem["errors"]), problem["errors"]
 
 
+def test_a_history_of_what_cannot_be_is_refused(staff: TestApp) -> None:
+    problem = staff.get(f"{ADMIN}/history?subject=rule%00", status=422).json
+    assert [error["field"] for error in problem["errors"]] == ["subject"]
+
+
 def test_conditions_that_are_too_deep_are_refused(make_rule: MakeRule) -> None:
     deep: dict[str, Any] = {"type": "first_order"}
     for _ in range(300):
