@@ -31,6 +31,16 @@ _TOKEN = "(SELECT token FROM pricing_state)"
 # Two columns, for any statement; with the parameter `with_tree`.
 MARK_COLUMNS = f"{_TOKEN} AS token, CASE WHEN :with_tree THEN {_SUM_OF_TREE} END AS tree"
 _MARK = text(f"SELECT {MARK_COLUMNS}")
+# What was given back and is not yet collected is free again (uses.py).
+_USED = """(SELECT json_agg(json_build_array(part.subject_id,
+            part.uses - (SELECT count(*) FROM pricing_use AS given WHERE given.subject_id = part.subject_id
+                AND given.released_at IS NOT NULL AND NOT given.collected),
+            part.spent - (SELECT coalesce(sum(amount), 0) FROM pricing_use AS given
+                WHERE given.subject_id = part.subject_id
+                AND given.released_at IS NOT NULL AND NOT given.collected)))
+        FROM pricing_limit AS part"""
+# A column of one row, for any statement; with the parameter `limited`, the ids of rules that have limits.
+USED_COLUMN = f"CASE WHEN row_number() OVER () = 1 THEN {_USED} WHERE part.subject_id = ANY(:limited)) END AS used"
 _FACTS = text(f"""
     SELECT {MARK_COLUMNS},
         CASE WHEN :owner IS NOT NULL THEN
@@ -40,14 +50,8 @@ _FACTS = text(f"""
                 extract(epoch FROM coupon.starts_at)::text, extract(epoch FROM coupon.ends_at)::text,
                 coupon.usage_limit, coupon.usage_limit_per_customer))
             FROM pricing_coupon AS coupon WHERE coupon.code = ANY(:codes)) AS coupons,
-        (SELECT json_agg(json_build_array(part.subject_id,
-                part.uses - (SELECT count(*) FROM pricing_use AS given WHERE given.subject_id = part.subject_id
-                    AND given.released_at IS NOT NULL AND NOT given.collected),
-                part.spent - (SELECT coalesce(sum(amount), 0) FROM pricing_use AS given
-                    WHERE given.subject_id = part.subject_id
-                    AND given.released_at IS NOT NULL AND NOT given.collected)))
-            FROM pricing_limit AS part WHERE part.subject_id = ANY(:limited) OR part.subject_id IN
-                (SELECT id FROM pricing_coupon WHERE code = ANY(:codes))) AS used,
+        {_USED} WHERE part.subject_id = ANY(:limited) OR part.subject_id IN
+            (SELECT id FROM pricing_coupon WHERE code = ANY(:codes))) AS used,
         CASE WHEN CAST(:user_id AS uuid) IS NOT NULL THEN (SELECT json_object_agg(subject_id, times) FROM (
             SELECT subject_id, count(*) AS times FROM pricing_use
             WHERE user_id = :user_id AND released_at IS NULL AND (subject_id = ANY(:limited) OR subject_id IN
@@ -81,12 +85,17 @@ def read(session: Session, basket: Basket, ruleset: RuleSet) -> tuple[Mark, Fact
             "user_id": buyer.user_id,
         },
     ).one()
-    own = {UUID(subject): times for subject, times in (row.own or {}).items()}
-    usage = {UUID(subject): Usage(uses, spent, own.get(UUID(subject), 0)) for subject, uses, spent in row.used or ()}
+    usage = usage_of(row.used, row.own)
     coupons = [_coupon(each, usage, basket) for each in row.coupons or ()]
     order = {code: number for number, code in enumerate(basket.coupons)}
     coupons.sort(key=lambda coupon: order[coupon.code])
     return Mark(row.token, row.tree), Facts(coupons=tuple(coupons), usage=usage, is_first_order=row.is_first_order)
+
+
+def usage_of(used: Iterable[Sequence[Any]] | None, own: Mapping[str, int] | None = None) -> dict[UUID, Usage]:
+    """What was used, from the column `used`; `own` is how often by this customer."""
+    by_customer = own or {}
+    return {UUID(subject): Usage(uses, spent, by_customer.get(subject, 0)) for subject, uses, spent in used or ()}
 
 
 def read_mark(session: Session, ruleset: RuleSet | None) -> Mark:

@@ -20,7 +20,7 @@ from commerce_core.plugin import Context, ExtensionField
 from commerce_core.pricing.basket import Basket, Item
 from commerce_core.pricing.rounding import divide
 from commerce_pricing_rules.conditions import CartSubtotal, Quantity
-from commerce_pricing_rules.facts import MARK_COLUMNS, Mark
+from commerce_pricing_rules.facts import MARK_COLUMNS, USED_COLUMN, Mark, usage_of
 from commerce_pricing_rules.modifiers import Level
 from commerce_pricing_rules.planning import Applied, plan
 from commerce_pricing_rules.rulebook import RuleBook
@@ -30,8 +30,9 @@ from commerce_pricing_rules.situation import Facts, Line, Situation, lines_of
 # What makes the price of a thing on its own: not what is off the cart or the delivery.
 _LEVELS: tuple[Level, ...] = ("line", "lines")
 _COLUMNS = f"""
-    SELECT {MARK_COLUMNS}, variant.id, variant.product_id, product.category_id, product.brand_id, variant.sku,
-        product.name, product.attributes || variant.attributes AS attributes, variant.currency, variant.price_amount,
+    SELECT {MARK_COLUMNS}, {USED_COLUMN},
+        variant.id, variant.product_id, product.category_id, product.brand_id, variant.sku, product.name,
+        product.attributes || variant.attributes AS attributes, variant.currency, variant.price_amount,
         variant.cost_amount, product.tax_class,
         (
             SELECT json_build_array(price.amount, list.name)
@@ -43,9 +44,9 @@ _COLUMNS = f"""
         ) AS list_price
     FROM variant JOIN product ON product.id = variant.product_id
     WHERE variant.deleted_at IS NULL"""
-_IDS = bindparam("ids", type_=ARRAY(PG_UUID))
-_OF_VARIANTS = text(f"{_COLUMNS} AND variant.id = ANY(:ids)").bindparams(_IDS)
-_OF_PRODUCTS = text(f"{_COLUMNS} AND variant.is_default AND variant.product_id = ANY(:ids)").bindparams(_IDS)
+_IDS = [bindparam(name, type_=ARRAY(PG_UUID)) for name in ("ids", "limited")]
+_OF_VARIANTS = text(f"{_COLUMNS} AND variant.id = ANY(:ids)").bindparams(*_IDS)
+_OF_PRODUCTS = text(f"{_COLUMNS} AND variant.is_default AND variant.product_id = ANY(:ids)").bindparams(*_IDS)
 
 _MONEY = {"type": "object", "description": "Money."}
 SCHEMA = {
@@ -76,24 +77,31 @@ def load(book: RuleBook, ctx: Context, ids: Sequence[UUID], *, of_products: bool
     """The offers by the ids of products or variants; those that cost what the catalogue says are left out."""
     known = book.known
     statement = _OF_PRODUCTS if of_products else _OF_VARIANTS
-    given = {"ids": list(ids), "with_tree": known.needs_categories, "now": ctx.now}
+    given = {"ids": list(ids), "with_tree": known.needs_categories, "now": ctx.now, "limited": known.limited}
     rows = ctx.session.execute(statement, given).all()
     if not rows:
         return {}
     ruleset = book.at(ctx.session, Mark(rows[0].token, rows[0].tree), now=ctx.now)
+    if ruleset.limited != known.limited:  # the rules have just changed
+        rows = ctx.session.execute(statement, {**given, "limited": ruleset.limited}).all()
+        if not rows:
+            return {}
+    facts = Facts(usage=usage_of(next((row.used for row in rows if row.used is not None), None)))
     until = ruleset.next_change(ctx.now)
     if until is not None:
         ctx.keep_until(until)
-    for_guests = {currency: rules_for_guests(ruleset, currency, ctx.now) for currency in {row.currency for row in rows}}
+    for_guests = {
+        currency: rules_for_guests(ruleset, currency, ctx.now, facts) for currency in {row.currency for row in rows}
+    }
     found = {}
     for row in rows:
-        offer = _offer(book, for_guests[row.currency], row, ctx)
+        offer = _offer(book, for_guests[row.currency], row, ctx, facts)
         if offer is not None:
             found[row.product_id if of_products else row.id] = offer
     return found
 
 
-def rules_for_guests(ruleset: RuleSet, currency: str, now: datetime) -> RuleSet:
+def rules_for_guests(ruleset: RuleSet, currency: str, now: datetime, facts: Facts) -> RuleSet:
     """Those of the rules that may change what a guest pays now for something on its own."""
     nothing = Item(
         key=UUID(int=0),
@@ -109,7 +117,7 @@ def rules_for_guests(ruleset: RuleSet, currency: str, now: datetime) -> RuleSet:
         weight_grams=None,
         tax_class="",
     )
-    situation, lines = _situation(ruleset, nothing, currency, now)
+    situation, lines = _situation(ruleset, nothing, currency, now, facts)
 
     def may_apply(rule: Rule) -> bool:
         if rule.level not in _LEVELS:
@@ -122,12 +130,14 @@ def rules_for_guests(ruleset: RuleSet, currency: str, now: datetime) -> RuleSet:
     return ruleset.with_rules(rule for rule in ruleset.rules if may_apply(rule))
 
 
-def _situation(ruleset: RuleSet, item: Item, currency: str, now: datetime) -> tuple[Situation, list[Line]]:
+def _situation(
+    ruleset: RuleSet, item: Item, currency: str, now: datetime, facts: Facts
+) -> tuple[Situation, list[Line]]:
     lines = lines_of([(item, item.unit_amount)], ruleset.categories)
-    return Situation(Basket(currency=currency, items=(item,), now=now), lines, Facts(), ruleset.zone), lines
+    return Situation(Basket(currency=currency, items=(item,), now=now), lines, facts, ruleset.zone), lines
 
 
-def _offer(book: RuleBook, ruleset: RuleSet, row: Any, ctx: Context) -> dict[str, Any] | None:
+def _offer(book: RuleBook, ruleset: RuleSet, row: Any, ctx: Context, facts: Facts) -> dict[str, Any] | None:
     base, names = row.price_amount, []
     if row.list_price is not None:
         base, list_name = row.list_price
@@ -147,7 +157,7 @@ def _offer(book: RuleBook, ruleset: RuleSet, row: Any, ctx: Context) -> dict[str
         tax_class=row.tax_class,
         cost_amount=row.cost_amount,
     )
-    situation, lines = _situation(ruleset, item, row.currency, ctx.now)
+    situation, lines = _situation(ruleset, item, row.currency, ctx.now, facts)
     applied = plan(ruleset, situation, book.floors.of, levels=_LEVELS).applied(*_LEVELS)
     price = base - sum(step.amount for step in applied)
     if price == row.price_amount:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from commerce_core.api.problems import Conflict
 from commerce_core.database import uuid7
+from commerce_core.events import ProductChanged, emit
 from commerce_pricing_rules.models import PricingLimit, PricingUse
 from commerce_pricing_rules.quoting import SOURCE
 
@@ -79,7 +80,9 @@ _TAKE = text("""
         AND (part.usage_limit_per_customer IS NULL OR (CAST(:user_id AS uuid) IS NOT NULL
             AND (SELECT count(*) FROM pricing_use AS own WHERE own.subject_id = part.subject_id
                 AND own.user_id = :user_id AND own.released_at IS NULL) < part.usage_limit_per_customer))
-    RETURNING part.subject_id""").bindparams(
+    RETURNING part.subject_id,
+        coalesce(part.uses >= part.usage_limit, false) OR coalesce(part.spent >= part.budget_amount, false)
+        AS is_used_up""").bindparams(
     _IDS,
     bindparam("amounts", type_=ARRAY(BigInteger)),
     bindparam("currency", type_=Text),
@@ -131,7 +134,7 @@ def take(
     limited = session.scalars(_LOCK.where(PricingLimit.subject_id.in_(by_id))).all()
     if limited:
         # In a statement of its own: it sees what those have done that were waited for.
-        taken = session.scalars(
+        taken = session.execute(
             _TAKE,
             {
                 "ids": list(limited),
@@ -140,9 +143,12 @@ def take(
                 "user_id": user_id,
             },
         ).all()
-        missing = [by_id[subject_id] for subject_id in limited if subject_id not in taken]
+        is_used_up = {row.subject_id: row.is_used_up for row in taken}
+        missing = [by_id[subject_id] for subject_id in limited if subject_id not in is_used_up]
         if missing:
             raise _used_up(missing)
+        if any(by_id[subject_id].kind == "rule" for subject_id, used_up in is_used_up.items() if used_up):
+            emit(session, ProductChanged(what="pricing.used-up"))  # lists must not show it any more
     session.execute(
         insert(PricingUse),
         [

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from commerce_search import indexing
-from pricing_shop import ADMIN, API, MakeRule
+from pricing_shop import ADMIN, API, MakeRule, Shopper
 from sqlalchemy import Engine
 from webtest import TestApp
 
@@ -72,6 +72,21 @@ def test_a_change_of_rules_shows_at_once(
     assert offers(client)[0]["now"]["amount"] == 600
     staff.delete(f"{ADMIN}/rules/{rule['id']}", headers={"If-Match": f'"{changed["version"]}"'})
     assert offers(client) == [None]
+
+
+@pytest.mark.parametrize("limit", [{"usage_limit": 2}, {"budget": {"amount": 200, "currency": "USD"}}])
+def test_what_is_used_up_is_not_shown_any_more(
+    application: Any, client: TestApp, make_rule: MakeRule, make_variant: MakeVariant, limit: dict[str, Any]
+) -> None:
+    variant_id = make_variant(price_amount=1_000)
+    assert offers(client) == [None]
+    make_rule("percentage", {"percent": 10}, **limit)
+    for total in (900, 900, 1_000):
+        shown = [1_000 if offer is None else offer["now"]["amount"] for offer in offers(client)]
+        assert shown == [total]
+        shopper = Shopper(application)
+        shopper.put(variant_id)
+        assert shopper.order()["total"]["amount"] == total
 
 
 @pytest.mark.parametrize("days", [{"to": "9999-12-31"}, {"from": "0001-01-01"}])
