@@ -316,10 +316,25 @@ def test_a_variant_that_nobody_looks_at_any_more_is_forgotten(
 # --- The publisher ---
 
 
+class Bus:
+    """Takes what is to be told."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def open_sender(self) -> Any:
+        return self
+
+    def send(self, texts: list[str]) -> None:
+        self.sent.extend(texts)
+
+    def close(self) -> None:
+        pass
+
+
 def test_of_a_variant_the_newest_level_waits_and_a_sale_never_does(application: Any, engine: Engine) -> None:
     """While nobody can be told, what waits is bounded by the variants."""
     publisher = application.registry.realtime
-    sent: list[str] = []
 
     class Away:
         def open_sender(self) -> Any:
@@ -335,19 +350,10 @@ def test_of_a_variant_the_newest_level_waits_and_a_sale_never_does(application: 
     publisher.stock_changed(StockChanged(variant_id=ids[0], kind="hold", on_hand=999, reserved=1, version=1))
     wait_until(lambda: publisher._is_away)
 
-    class Back:
-        def open_sender(self) -> Any:
-            return self
-
-        def send(self, texts: list[str]) -> None:
-            sent.extend(texts)
-
-        def close(self) -> None:
-            pass
-
-    publisher._exchange = Back()
-    wait_until(lambda: sent)
-    told = [change for each in sent for change in json.loads(each)[3]]
+    bus = Bus()
+    publisher._exchange = bus
+    wait_until(lambda: bus.sent)
+    told = [change for each in bus.sent for change in json.loads(each)[3]]
     assert sorted(change[4] for change in told)[-2:] == [499, 499]
     assert len(told) <= 4
 
@@ -355,30 +361,19 @@ def test_of_a_variant_the_newest_level_waits_and_a_sale_never_does(application: 
 def test_a_thread_that_cannot_be_started_fails_no_sale_and_is_tried_again(
     application: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[str] = []
-
-    class Bus:
-        def open_sender(self) -> Any:
-            return self
-
-        def send(self, texts: list[str]) -> None:
-            sent.extend(texts)
-
-        def close(self) -> None:
-            pass
-
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     ours = application.registry.realtime
-    publisher = Publisher(cast(Exchange, Bus()), engine, ours._clock, 0)
+    bus = Bus()
+    publisher = Publisher(cast(Exchange, bus), engine, ours._clock, 0)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         publisher.broadcast(["news"], "x", 1)
     publisher.broadcast(["news"], "x", 2)
-    wait_until(lambda: len(sent) == 2)
+    wait_until(lambda: len(bus.sent) == 2)
     publisher.close()
-    assert [json.loads(text)[-2] for text in sent] == ["1", "2"]
+    assert [json.loads(text)[-2] for text in bus.sent] == ["1", "2"]
 
 
 def test_holds_are_taken_as_ever_while_the_bus_is_away(
