@@ -86,7 +86,7 @@ def show_rule(request: Any) -> Any:
     body=RulePatch,
     returns=RuleOut,
     versioned=True,
-    problems=(NotFound,),
+    problems=(NotFound, service.TooManyRules),
 )
 def change_rule(request: Any, body: RulePatch) -> Any:
     """Change what is given of a rule, each field as a whole: `{"active": false}`."""

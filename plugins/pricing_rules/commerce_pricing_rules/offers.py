@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +35,7 @@ _COLUMNS = f"""
         product.attributes || variant.attributes AS attributes, variant.currency, variant.price_amount,
         variant.cost_amount, product.tax_class,
         (
-            SELECT json_build_array(price.amount, list.name)
+            SELECT json_build_array(price.amount, list.name, list.ends_at AT TIME ZONE 'UTC')
             FROM pricing_list_price AS price JOIN pricing_list AS list ON list.id = price.list_id
             WHERE price.variant_id = variant.id AND price.from_quantity = 1
                 AND list.active AND list.tier IS NULL AND list.currency = variant.currency
@@ -138,10 +138,12 @@ def _situation(
 
 
 def _offer(book: RuleBook, ruleset: RuleSet, row: Any, ctx: Context, facts: Facts) -> dict[str, Any] | None:
-    base, names = row.price_amount, []
+    base, names, ends = row.price_amount, [], []
     if row.list_price is not None:
-        base, list_name = row.list_price
+        base, list_name, list_end = row.list_price
         names.append(list_name)
+        if list_end is not None:
+            ends.append(datetime.fromisoformat(list_end).replace(tzinfo=UTC))
     item = Item(
         key=row.id,
         variant_id=row.id,
@@ -163,7 +165,7 @@ def _offer(book: RuleBook, ruleset: RuleSet, row: Any, ctx: Context, facts: Fact
     if price == row.price_amount:
         return None
     savings = max(0, row.price_amount - price)
-    ends = [end for step in applied if (end := _end_of(step, situation, lines)) is not None]
+    ends += [end for step in applied if (end := _end_of(step, situation, lines)) is not None]
     return {
         "was": Money.of(row.price_amount, row.currency, ctx.locale).model_dump(),
         "now": Money.of(price, row.currency, ctx.locale).model_dump(),

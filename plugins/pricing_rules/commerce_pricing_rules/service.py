@@ -72,9 +72,8 @@ def get_rule(session: Session, rule_id: UUID, *, lock: bool = False) -> PricingR
 def add_rule(session: Session, definition: RuleDefinition, *, actor: str, now: datetime) -> PricingRule:
     """Add a rule. Raises InvalidInput for goods that there are not, TooManyRules."""
     check_references(session, definition)
-    active = select(func.count()).select_from(PricingRule).where(PricingRule.active, PricingRule.deleted_at.is_(None))
-    if (session.scalar(active) or 0) >= MOST_RULES:
-        raise TooManyRules(f"There are {MOST_RULES:,} already.")
+    if definition.active:
+        _check_number_of_rules(session)
     rule = PricingRule(**definition.columns(), created_at=now, updated_at=now)
     session.add(rule)
     session.flush()
@@ -85,8 +84,10 @@ def add_rule(session: Session, definition: RuleDefinition, *, actor: str, now: d
 
 
 def change_rule(session: Session, rule: PricingRule, definition: RuleDefinition, *, actor: str, now: datetime) -> None:
-    """Make a rule, which is locked, what `definition` says. Raises InvalidInput, PreconditionFailed."""
+    """Make a rule, which is locked, what `definition` says. Raises InvalidInput, PreconditionFailed, TooManyRules."""
     check_references(session, definition)
+    if definition.active and not rule.active:
+        _check_number_of_rules(session)
     before = rule.version
     save(session, rule, definition.columns())
     if rule.version == before:
@@ -103,6 +104,12 @@ def delete_rule(session: Session, rule: PricingRule, *, actor: str, now: datetim
     save(session, rule, {"active": False, "deleted_at": now})
     note(session, f"rule:{rule.id}", "delete", rule.version, None, actor=actor, now=now)
     changed(session, "pricing.rule.delete")
+
+
+def _check_number_of_rules(session: Session) -> None:
+    active = select(func.count()).select_from(PricingRule).where(PricingRule.active, PricingRule.deleted_at.is_(None))
+    if (session.scalar(active) or 0) >= MOST_RULES:
+        raise TooManyRules(f"There are {MOST_RULES:,} already.")
 
 
 def check_references(session: Session, definition: RuleDefinition) -> None:

@@ -117,10 +117,12 @@ def test_a_page_of_24_costs_one_statement_more(
 
 
 def test_a_price_list_for_everybody_is_what_guests_pay(
-    client: TestApp, staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant
+    client: TestApp, staff: TestApp, clock: StoppedClock, make_rule: MakeRule, make_variant: MakeVariant
 ) -> None:
+    clock.set(THURSDAY)
     variant_id = str(make_variant(price_amount=1_000))
-    made = staff.post_json(f"{ADMIN}/price-lists", {"name": "Summer", "currency": "USD"}, status=201).json
+    summer = {"name": "Summer", "currency": "USD", "ends_at": "2026-11-28T01:00:00+02:00"}
+    made = staff.post_json(f"{ADMIN}/price-lists", summer, status=201).json
     for prices, version in (([{"variant_id": variant_id, "amount": 800}], 1),):
         staff.patch_json(
             f"{ADMIN}/price-lists/{made['id']}/prices", {"prices": prices}, headers={"If-Match": f'"{version}"'}
@@ -128,6 +130,10 @@ def test_a_price_list_for_everybody_is_what_guests_pay(
     make_rule("percentage", {"percent": 10}, name="Ten")
     [offer] = offers(client)
     assert (offer["was"]["amount"], offer["now"]["amount"], offer["rules"]) == (1_000, 720, ["Summer", "Ten"])
+    assert offer["until"] == "2026-11-27T23:00:00Z"
+    clock.set(datetime(2026, 11, 27, 23, 0, tzinfo=UTC))
+    [offer] = offers(client)
+    assert (offer["now"]["amount"], offer["until"], offer["rules"]) == (900, None, ["Ten"])
 
 
 @pytest.mark.commerce(

@@ -55,6 +55,19 @@ def test_what_is_not_understood_is_refused_when_it_is_saved(
     assert any(error["field"].startswith(field) for error in problem["errors"]), problem["errors"]
 
 
+def test_too_many_active_rules_are_refused_when_added_and_when_switched_on(
+    staff: TestApp, make_rule: MakeRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_pricing_rules.service.MOST_RULES", 1)
+    active = make_rule("percentage", TEN)
+    waiting = make_rule("percentage", TEN, active=False)
+    assert make_rule("percentage", TEN, status=409)["type"] == "/problems/pricing/too-many-rules"
+    match = {"If-Match": '"1"'}
+    problem = staff.patch_json(f"{ADMIN}/rules/{waiting['id']}", {"active": True}, headers=match, status=409).json
+    assert problem["type"] == "/problems/pricing/too-many-rules"
+    staff.patch_json(f"{ADMIN}/rules/{active['id']}", {"name": "Ten"}, headers=match)
+
+
 def test_a_history_of_what_cannot_be_is_refused(staff: TestApp) -> None:
     problem = staff.get(f"{ADMIN}/history?subject=rule%00", status=422).json
     assert [error["field"] for error in problem["errors"]] == ["subject"]
