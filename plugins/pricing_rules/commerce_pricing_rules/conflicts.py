@@ -25,10 +25,14 @@ from commerce_pricing_rules.conditions import All, Condition, CustomerTier, DayO
 from commerce_pricing_rules.quoting import CART, LINES, Evaluation, price_rules
 from commerce_pricing_rules.rulebook import RuleBook
 from commerce_pricing_rules.ruleset import Rule, RuleSet
-from commerce_pricing_rules.situation import Facts, Line, lines_of
+from commerce_pricing_rules.situation import Facts, lines_of
 
 MOST_VARIANTS = 500
 MOST_PAIRS = 1_000
+# How often a rule is applied for one report, at most, but for its last variant.
+MOST_STEPS = 30_000
+# Rules that stack of which it is found out which go together: the first, since they are compared each with each.
+MOST_STACKABLE = 1_000
 _MOST_QUANTITY = 100
 
 
@@ -53,17 +57,17 @@ class LowestOfSome:
     next: UUID | None
 
 
-def pairs(ruleset: RuleSet, now: datetime) -> list[tuple[Rule, Rule]]:
-    """Rules that can apply to one line together, from now on; up to `MOST_PAIRS`."""
-    live = [rule for rule in ruleset.rules if _is_live(rule, now)]
+def pairs(ruleset: RuleSet, now: datetime) -> tuple[list[tuple[Rule, Rule]], bool]:
+    """Rules that can apply to one line together, from now on; up to `MOST_PAIRS`. And whether these are all."""
+    live = [rule for rule in ruleset.rules if rule.stackable and _is_live(rule, now)]
     found = []
-    for number, one in enumerate(live):
-        for other in live[number + 1 :]:
+    for number, one in enumerate(live[:MOST_STACKABLE]):
+        for other in live[number + 1 : MOST_STACKABLE]:
             if go_together(one, other):
                 found.append((one, other))
                 if len(found) == MOST_PAIRS:
-                    return found
-    return found
+                    return found, False
+    return found, len(live) <= MOST_STACKABLE
 
 
 def go_together(one: Rule, other: Rule) -> bool:
@@ -82,7 +86,10 @@ def go_together(one: Rule, other: Rule) -> bool:
 def lowest_prices(
     session: Session, book: RuleBook, ruleset: RuleSet, now: datetime, *, limit: int, after: UUID | None = None
 ) -> LowestOfSome:
-    """Of the next variants for sale, those whose price can go lowest, as a part of what it is."""
+    """Of the next variants for sale, those whose price can go lowest, as a part of what it is.
+
+    So many variants are looked at as there is time for: up to `MOST_VARIANTS`, fewer the more rules are about each.
+    """
     statement = (
         select(Variant.id)
         .join(Product, Product.id == Variant.product_id)
@@ -94,45 +101,90 @@ def lowest_prices(
         statement = statement.where(Variant.id > after)
     more = session.scalars(statement).all()
     ids = more[:MOST_VARIANTS]
-    live = [rule for rule in ruleset.rules if _is_live(rule, now) and rule.level != "shipping"]
+    offers = {offer.item.key: offer for offer in items_of(session, [(id_, id_, 1) for id_ in ids])}
+    company = _Company(rule for rule in ruleset.rules if _is_live(rule, now) and rule.level != "shipping")
     found = []
-    for offer in items_of(session, [(variant_id, variant_id, 1) for variant_id in ids]):
-        if offer.for_sale and offer.item.unit_amount:
-            lowest = _lowest(book, ruleset, live, offer.item, offer.currency, now)
+    steps = looked_at = 0
+    for variant_id in ids:
+        if steps >= MOST_STEPS:
+            break
+        looked_at += 1
+        offer = offers.get(variant_id)
+        if offer is not None and offer.for_sale and offer.item.unit_amount:
+            trials = list(_trials(company, ruleset, offer.item, offer.currency))
+            steps += sum(len(rules) for rules, _ in trials)
+            lowest = _lowest(book, ruleset, company, trials, offer.item, offer.currency, now)
             if lowest is not None:
                 found.append(lowest)
     found.sort(key=lambda each: (each.lowest * 10_000 // each.base, each.item.sku))
-    return LowestOfSome(found[:limit], len(ids), ids[-1] if len(more) > len(ids) else None)
+    return LowestOfSome(found[:limit], looked_at, ids[looked_at - 1] if looked_at < len(more) else None)
+
+
+class _Company:
+    """The rules that count, and which of them go together, as sets of bits: found out once for all variants."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = list(rules)
+        self.bare = {rule.id: _bare(rule) for rule in self.rules}
+        self._stackable = [number for number, rule in enumerate(self.rules) if rule.stackable][:MOST_STACKABLE]
+        self._together: dict[int, int] = {}
+
+    def sets(self, about: Sequence[int]) -> Iterator[tuple[Rule, ...]]:
+        """Sets of these rules that could apply at once, each set once: each alone, and as many as go around each."""
+        everything = sum(1 << number for number in about)
+        seen = set()
+        for number in about:
+            chosen, rest = 1 << number, self._with(number) & everything
+            while rest:
+                lowest = rest & -rest
+                chosen |= lowest
+                rest &= self._with(lowest.bit_length() - 1) & ~lowest
+            if chosen not in seen:
+                seen.add(chosen)
+                yield tuple(self.rules[each] for each in about if chosen >> each & 1)
+
+    def _with(self, number: int) -> int:
+        """Those that go together with this one."""
+        if not self.rules[number].stackable:
+            return 0
+        if number not in self._together:
+            one = self.rules[number]
+            self._together[number] = sum(
+                1 << other for other in self._stackable if other != number and go_together(one, self.rules[other])
+            )
+        return self._together[number]
+
+
+def _trials(company: _Company, ruleset: RuleSet, item: Item, currency: str) -> Iterator[tuple[tuple[Rule, ...], int]]:
+    """Sets of rules that could apply to the item at once, with the quantities at which one takes off more."""
+    [line] = lines_of([(item, item.unit_amount)], ruleset.categories)
+    about = [
+        number
+        for number, rule in enumerate(company.rules)
+        if rule.definition.scope.takes(line) and (rule.currencies is None or currency in rule.currencies)
+    ]
+    for rules in company.sets(about):
+        for quantity in sorted({1, *(each for rule in rules for each in _quantities(rule))}):
+            yield rules, quantity
 
 
 def _lowest(
-    book: RuleBook, ruleset: RuleSet, live: Sequence[Rule], item: Item, currency: str, now: datetime
+    book: RuleBook,
+    ruleset: RuleSet,
+    company: _Company,
+    trials: Iterable[tuple[tuple[Rule, ...], int]],
+    item: Item,
+    currency: str,
+    now: datetime,
 ) -> Lowest | None:
-    [line] = lines_of([(item, item.unit_amount)], ruleset.categories)
-    about = [
-        rule
-        for rule in live
-        if rule.definition.scope.takes(line) and (rule.currencies is None or currency in rule.currencies)
-    ]
     best: Lowest | None = None
-    for rules in _sets(about, line):
-        bare = ruleset.with_rules([_bare(rule) for rule in rules])
-        for quantity in sorted({1, *(each for rule in rules for each in _quantities(rule))}):
-            paid = _paid(book, bare, item, currency, quantity, now)
-            per_unit = -(-paid // quantity)
-            if per_unit < item.unit_amount and (best is None or per_unit < best.lowest):
-                best = Lowest(item, currency, item.unit_amount, per_unit, quantity, rules)
+    for rules, quantity in trials:
+        bare = ruleset.with_rules(company.bare[rule.id] for rule in rules)
+        paid = _paid(book, bare, item, currency, quantity, now)
+        per_unit = -(-paid // quantity)
+        if per_unit < item.unit_amount and (best is None or per_unit < best.lowest):
+            best = Lowest(item, currency, item.unit_amount, per_unit, quantity, rules)
     return best
-
-
-def _sets(rules: Sequence[Rule], line: Line) -> Iterator[tuple[Rule, ...]]:
-    """Sets of rules that could apply to the line at once: each alone, and as many as go together around each."""
-    for rule in rules:
-        together = [rule]
-        for other in rules:
-            if other is not rule and all(go_together(each, other) for each in together):
-                together.append(other)
-        yield tuple(sorted(together, key=lambda each: each.place))
 
 
 def _paid(book: RuleBook, ruleset: RuleSet, item: Item, currency: str, quantity: int, now: datetime) -> int:

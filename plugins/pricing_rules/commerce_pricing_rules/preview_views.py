@@ -120,7 +120,8 @@ class ConflictReport(Output):
     pairs: list[list[RuleName]] = Field(description="Rules that can apply to one line together; up to 1,000 pairs.")
     all_pairs: bool = Field(description="Whether these are all pairs that there are.")
     lowest_prices: list[LowestPrice] = Field(
-        description="Where all that can come together does, lowest first; of up to 500 variants at a time."
+        description="Where all that can come together does, lowest first; of up to 500 variants at a time, "
+        "fewer with very many rules."
     )
     variants: int = Field(description="How many variants were looked at.", examples=[500])
     next: UUID | None = Field(description="If there are more: ask again with this as `after`.")
@@ -179,10 +180,10 @@ def report_conflicts(request: Any, query: ConflictQuery) -> ConflictReport:
     book = request.registry.pricing_rulebook
     ruleset = book.now(request.db, request.now)
     lowest = conflicts.lowest_prices(request.db, book, ruleset, request.now, limit=query.limit, after=query.after)
-    pairs = conflicts.pairs(ruleset, request.now)
+    pairs, are_all = conflicts.pairs(ruleset, request.now)
     return ConflictReport(
         pairs=[[_name(rule) for rule in pair] for pair in pairs],
-        all_pairs=len(pairs) < conflicts.MOST_PAIRS,
+        all_pairs=are_all,
         variants=lowest.looked_at,
         next=lowest.next,
         lowest_prices=[

@@ -187,10 +187,11 @@ def test_the_report_of_conflicts_shows_what_comes_together_and_how_low_it_goes(
     assert gold["id"]
 
 
+@pytest.mark.parametrize("limit", ["MOST_VARIANTS", "MOST_STEPS"])
 def test_the_report_of_conflicts_comes_to_every_variant_page_by_page(
-    staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant, monkeypatch: pytest.MonkeyPatch
+    staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(conflicts, "MOST_VARIANTS", 2)
+    monkeypatch.setattr(conflicts, limit, 2)
     variants = {str(make_variant(price_amount=1_000)) for _ in range(5)}
     make_rule("percentage", TEN)
     seen: list[str] = []
@@ -204,6 +205,19 @@ def test_the_report_of_conflicts_comes_to_every_variant_page_by_page(
             break
         query = f"?after={report['next']}"
     assert (set(seen), len(seen), looked_at) == (variants, 5, [2, 2, 1])
+
+
+def test_of_too_many_rules_that_stack_the_first_are_compared(
+    staff: TestApp, make_rule: MakeRule, make_variant: MakeVariant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conflicts, "MOST_STACKABLE", 2)
+    make_variant(price_amount=1_000)
+    for name in "ABC":
+        make_rule("percentage", TEN, name=name, stackable=True)
+    report = staff.get(f"{ADMIN}/conflicts").json
+    assert [len(report["pairs"]), report["all_pairs"]] == [1, False]
+    # The third with each of the two that were compared.
+    assert [each["lowest_price"]["amount"] for each in report["lowest_prices"]] == [729]
 
 
 def test_the_trace_names_so_many_rules_that_do_not_apply_and_counts_the_rest(
