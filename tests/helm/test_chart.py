@@ -138,6 +138,8 @@ def test_helm_finds_nothing_to_complain_about(helm: str) -> None:
         ({"workers": {"urgent": {"replicas": 1, "processes": 1, "queues": "urgent"}}}, "queues"),
         ({"secretSettings": {"sqlalchemy.url": "postgresql://in-the-values"}}, "secretSettings"),
         ({"settings": {"hold_seconds": 3}}, "hold_seconds"),
+        ({"settings": {"realtime.port": 7000}}, "realtime.port"),
+        ({"settings": {"realtime.drain_seconds": 600}}, "realtime.drain_seconds"),
         ({"ingress": {"enabled": True}}, "ingress.host"),
     ],
 )
