@@ -244,8 +244,8 @@ def test_one_of_two_processes_is_killed_and_its_clients_go_on_with_the_other(
             assert 0 < len(left) < 24
             remaining = next(watcher for number, watcher in enumerate(watchers) if number not in left)
             gone: set[str] = set()
-            while gone != {str(number) for number in left}:
-                # Another process notices after the lease.
+            while not gone >= {str(number) for number in left}:
+                # Another process notices after the lease. On a busy machine it may have missed those who live, too.
                 gone.add(remaining.next("pusher_internal:member_removed")["user_id"])
     finally:
         for process in processes:
