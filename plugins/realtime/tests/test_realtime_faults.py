@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from realtime_harness import PATIENCE, SECRET, Client, free_port, running, wait_until
+from realtime_harness import PATIENCE, SECRET, Client, running, wait_until
 from sqlalchemy import Engine, text
 from websockets.exceptions import ConnectionClosed
 from webtest import TestApp
@@ -30,6 +30,7 @@ from commerce_core.events import attach
 from commerce_core.stock.service import receive_stock
 from commerce_core.testing import folder_for_postgres, make_settings
 from commerce_core.testing.redis import RedisServer
+from tests.support.processes import free_port
 
 API = "/api/v1"
 UPDATED, SNAPSHOT = "inventory.updated", "inventory.snapshot"
