@@ -24,6 +24,14 @@ PATIENCE_SECONDS = 120.0
 PATIENT = {"connect_timeout_ms": 5_000, "timeout_ms": 5_000}
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for another's build waits for it, however long it takes on a busy machine."""
+    monkeypatch.setattr("commerce_core.cache.store.WAIT_SECONDS", PATIENCE_SECONDS)
+    for module in ("shared", "store"):
+        monkeypatch.setattr(f"commerce_core.cache.{module}.LOCK_MS", int(PATIENCE_SECONDS * 1_000))
+
+
 class Current:
     """News of a process that hears everything, and has nothing left to tell."""
 

@@ -17,7 +17,7 @@ from commerce_core.catalog.service import create_brand, create_category
 from commerce_core.database import transaction
 from commerce_core.events import ProductChanged, emit
 from commerce_core.testing import SignedIn, StoppedClock, concurrently, count_sql
-from tests.cache.conftest import PATIENCE_SECONDS, wait_until
+from tests.cache.conftest import wait_until
 
 PRODUCT = "/api/v1/products/product-1"
 LIST = "/api/v1/products"
@@ -59,9 +59,8 @@ def test_an_answer_out_of_the_cache_costs_no_sql_and_no_connection(
 # What takes long to build is built again before it lapses, and on a busy machine it does take long.
 @pytest.mark.commerce(settings={"cache.local_seconds": "3600", "cache.redis_seconds": "86400"})
 def test_for_200_at_once_the_database_is_asked_once(
-    listening: Any, application: Any, make_variant: Callable[..., UUID], monkeypatch: pytest.MonkeyPatch
+    listening: Any, application: Any, make_variant: Callable[..., UUID]
 ) -> None:
-    monkeypatch.setattr("commerce_core.cache.store.WAIT_SECONDS", PATIENCE_SECONDS)
     make_variant()
     with count_sql(listening.registry.engine) as statements:
         answers = concurrently([lambda: TestApp(application).get(PRODUCT).status_code] * 200)
