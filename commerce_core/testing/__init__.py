@@ -65,6 +65,15 @@ DEFAULTS = {
     # As cheap as argon2id gets and still is what it is.
     "accounts.password_memory_kib": "1024",
     "accounts.password_passes": "1",
+    # A machine that is busy must not look like a database that is, or one that is away.
+    "sqlalchemy.pool_timeout_seconds": "60",
+    "sqlalchemy.connect_timeout_seconds": "60",
+    "sqlalchemy.statement_timeout_ms": "60000",
+    "sqlalchemy.lock_timeout_ms": "60000",
+    "stock.hot_wait_seconds": "60",
+    "stock.statement_timeout_ms": "60000",
+    "stock.lock_timeout_ms": "60000",
+    "accounts.hash_wait_seconds": "60",
     # The clock of a test jumps, and so must what the desk remembers.
     "stock.sold_out_memory_ms": "0",
     # What a test changes is dropped from the cache at once.
