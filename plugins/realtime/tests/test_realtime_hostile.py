@@ -264,12 +264,16 @@ def test_p93_products_that_there_are_not_leave_nothing_behind(server: Running, c
 
 
 def test_a_client_that_reads_again_ends_with_the_newest_state(start: Start) -> None:
-    server = start(max_buffered_bytes=4_096)
+    server = start(max_buffered_bytes=4_096, slow_seconds=600)
     with _slow_client(server, "news") as slow:
         channel = server.server.apps["1"].channels["news"]
-        for number in range(1_500):
-            frame = wire.message("x", "news", f"{number} " + "x" * 2_000)
-            server.call(lambda frame=frame: server.server.delivery.send(channel, frame, key="state"))
+
+        def tell() -> None:
+            for number in range(1_500):
+                frame = wire.message("x", "news", f"{number} " + "x" * 2_000)
+                server.server.delivery.send(channel, frame, key="state")
+
+        server.call(tell)
         assert server.call(lambda: len(server.server.slow)) == 1
         until(slow, b'"data":"1499 ')
 
