@@ -101,7 +101,8 @@ class Running:
 
     def stop(self) -> None:
         if self._thread.is_alive():
-            self.begin_to_stop()
+            with contextlib.suppress(RuntimeError):  # its loop is closed: it is just coming to its end
+                self.begin_to_stop()
             self._thread.join(PATIENCE)
         self.engine.dispose()
 

@@ -67,6 +67,7 @@ def test_p90_noise_on_the_port_hurts_nobody(server: Running, client: Connect) ->
     server.wait_until(lambda: len(server.server.connections) == 1)
 
 
+@pytest.mark.usefixtures("curt")
 def test_frames_that_break_the_rules_close_their_own_socket(server: Running) -> None:
     unmasked = b"\x81\x02{}"
     reserved = b"\xf1\x80\x00\x00\x00\x00"
@@ -77,6 +78,7 @@ def test_frames_that_break_the_rules_close_their_own_socket(server: Running) -> 
             assert code.to_bytes(2) in all_of(raw)
 
 
+@pytest.mark.usefixtures("curt")
 def test_endless_fragments_are_1009(server: Running) -> None:
     with server.raw_websocket() as raw:
         raw.sendall(frame(b"", fin=False) + frame(b"", Opcode.CONT, fin=False) * 200)
@@ -97,14 +99,8 @@ def test_handshakes_that_are_none_are_answered_by_http(server: Running, change: 
         assert all_of(raw).startswith(b"HTTP/1.1 4")
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that reads at last finds the close, and not that its socket was cut."""
-    monkeypatch.setattr("commerce_realtime.connection.CLOSE_SECONDS", 60.0)
-
-
 def test_ten_thousand_subscriptions_by_one_socket_are_refused_and_then_it_is_sent_away(
-    start: Start, client: Connect, patient: None
+    start: Start, client: Connect
 ) -> None:
     server = start(max_channels=100)
     ours = client(server)
@@ -151,6 +147,7 @@ def test_p92_to_leave_costs_as_much_as_one_has_channels(server: Running, client:
     assert set(touched) == {f"c0-{channel}" for channel in range(20)}
 
 
+@pytest.mark.usefixtures("curt")
 def test_half_open_sockets_are_found_and_closed(start: Start) -> None:
     server = start(ping_seconds=0.05, pong_seconds=0.05)
     with server.raw_websocket() as raw:
@@ -182,9 +179,7 @@ def test_p93_nothing_is_without_bounds() -> None:
     assert not outbox.put(b"state", 1_000)
 
 
-def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(
-    start: Start, client: Connect, patient: None
-) -> None:
+def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(start: Start, client: Connect) -> None:
     server = start(max_buffered_bytes=4_096, max_waiting=10)
     reader = client(server)
     reader.subscribed("news")
@@ -198,7 +193,7 @@ def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(
         until(slow, (4100).to_bytes(2) + b"Too slow")
 
 
-def test_a_client_that_does_not_read_for_too_long_is_closed(start: Start, patient: None) -> None:
+def test_a_client_that_does_not_read_for_too_long_is_closed(start: Start) -> None:
     server = start(max_buffered_bytes=4_096, slow_seconds=0.2, max_waiting=100_000)
     with _slow_client(server, "news") as slow:
         while server.call(lambda: server.server.connections):

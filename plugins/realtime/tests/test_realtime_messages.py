@@ -235,8 +235,9 @@ def test_p33_too_many_messages_are_4301_and_then_the_end(start: Start) -> None:
             ours.send("pusher:ping", {})
         for _ in range(10):
             ours.next("pusher:pong")
-        for _ in range(25):
-            ours.send("pusher:ping", {})
+        with contextlib.suppress(ConnectionClosed):  # it may be closed before the last has left
+            for _ in range(25):
+                ours.send("pusher:ping", {})
         assert ours.next("pusher:error")["code"] == 4301
         assert ours.closed() == 4301
 

@@ -90,6 +90,7 @@ def test_p08_other_origins_are_4009_and_nothing_they_say_is_heard(start: Start) 
             assert client.closed() == 4009
 
 
+@pytest.mark.usefixtures("curt")
 def test_p08_a_client_that_was_refused_can_do_nothing(start: Start) -> None:
     server = start(allowed_origins="shop.example")
     with server.raw_websocket("Origin: https://evil.test") as raw:
