@@ -19,8 +19,8 @@ from commerce_core.stock.verify import verify_stock
 from commerce_core.testing import empty_database
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
-BUYERS = 2_000 if SOAK else 300
-VISITS = 10 if SOAK else 2
+BUYERS = 2_000 if SOAK else 500
+VISITS = 10 if SOAK else 1
 SEED = random.getrandbits(32) if SOAK else 20_261_121
 BRISK = {"stock.hold_seconds": 5, "orders.payment_seconds": 5, "scheduler.interval_seconds": 0.2}
 UNGUARDED = Path(__file__).with_name("unguarded.py")
@@ -32,7 +32,7 @@ def test_a_crowd_cannot_oversell(
 ) -> None:
     stock = {make_variant(stock=units): units for units in (BUYERS, BUYERS // 10, 40, 7, 1)}
     hot, *others = stock
-    with running_shop(tmp_path, database_url, {**BRISK, "stock.hot_mode": hot_mode}) as shop:
+    with running_shop(tmp_path, database_url, {**BRISK, "stock.hot_mode": hot_mode}, workers=2) as shop:
         crowd = Crowd(SEED, BUYERS, shop.ports, {hot: 8} | dict.fromkeys(others, 1), visits=VISITS)
         told = crowd.run()
         wait_until_all_has_lapsed(engine)

@@ -19,7 +19,6 @@ from sqlalchemy import Engine, text
 from commerce_core.child_process import tied
 from commerce_core.testing import WEBHOOK_SECRET
 
-WORKERS = 2
 # Generous, because the machine may be busy. What is waited for normally comes within a second or two.
 PATIENCE_SECONDS = 120.0
 COMMERCE = ("-m", "commerce_core.cli")
@@ -83,7 +82,7 @@ class Web(Process):
         program: Sequence[str],
         environment: Mapping[str, str],
         log: Path,
-        workers: int = WORKERS,
+        workers: int = 2,
     ) -> None:
         self.port = free_port()
         options = ("--port", str(self.port), "--workers", str(workers))
@@ -114,14 +113,22 @@ class Shop:
     """Some web servers and a worker on one database."""
 
     def __init__(
-        self, folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE, servers: int = 2
+        self,
+        folder: Path,
+        url: str,
+        settings: Mapping[str, Any],
+        program: Sequence[str] = COMMERCE,
+        servers: int = 2,
+        workers: int = 1,
     ) -> None:
         config = folder / "shop.ini"
         lines = [f"{key} = {value}" for key, value in {**PATIENT, **settings}.items()]
         config.write_text("\n".join(["[app:main]", "use = egg:commerce-core", *lines, ""]))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMMERCE_")}
         environment = inherited | {"COMMERCE_SQLALCHEMY__URL": url}
-        self.web = [Web(config, program, environment, folder / f"web{number}.log") for number in range(servers)]
+        self.web = [
+            Web(config, program, environment, folder / f"web{number}.log", workers) for number in range(servers)
+        ]
         self.worker = Process([*COMMERCE, "worker", str(config)], environment, folder / "worker.log")
 
     @property
@@ -150,10 +157,16 @@ class Shop:
 
 @contextmanager
 def running_shop(
-    folder: Path, url: str, settings: Mapping[str, Any], program: Sequence[str] = COMMERCE, *, servers: int = 2
+    folder: Path,
+    url: str,
+    settings: Mapping[str, Any],
+    program: Sequence[str] = COMMERCE,
+    *,
+    servers: int = 2,
+    workers: int = 1,
 ) -> Iterator[Shop]:
-    """The shop, ready to serve; stopped at the end, its requests finished."""
-    shop = Shop(folder, url, settings, program, servers)
+    """The shop, ready to serve; stopped at the end, its requests finished. Each server has so many `workers`."""
+    shop = Shop(folder, url, settings, program, servers, workers)
     try:
         for web in shop.web:
             web.wait_until_ready()
@@ -171,9 +184,19 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
+    """One that nobody listens on, nor is given by the system until this process ends: what has it only keeps it."""
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # on Linux a server, which says the same, may have it
+    keeper.bind(("127.0.0.1", 0))
+    port = keeper.getsockname()[1]
+    if sys.platform == "linux":
+        _KEEPERS.append(keeper)
+    else:
+        keeper.close()
+    return int(port)
+
+
+_KEEPERS: list[socket.socket] = []
 
 
 def cmdline(process: psutil.Process) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import random
 import socket
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from commerce_realtime import cached, news, wire
 from commerce_realtime.bus import Bus
 from commerce_realtime.hub import MOST_LETTERS, PORTION, Channel, Delivery
 from commerce_realtime.outbox import Outbox
-from realtime_harness import SECRET, Client, Running, all_of, frame, until, wait_until
+from realtime_harness import PATIENCE, SECRET, Client, Running, all_of, frame, until, wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
@@ -71,6 +72,7 @@ def test_p90_noise_on_the_port_hurts_nobody(server: Running, client: Connect) ->
     server.wait_until(lambda: len(server.server.connections) == 1)
 
 
+@pytest.mark.usefixtures("curt")
 def test_frames_that_break_the_rules_close_their_own_socket(server: Running) -> None:
     unmasked = b"\x81\x02{}"
     reserved = b"\xf1\x80\x00\x00\x00\x00"
@@ -113,6 +115,7 @@ def test_a_request_that_comes_byte_by_byte_is_not_waited_for_for_ever(
             pytest.fail("it is still waited for")
 
 
+@pytest.mark.usefixtures("curt")
 def test_endless_fragments_are_1009(server: Running) -> None:
     with server.raw_websocket() as raw:
         raw.sendall(frame(b"", fin=False) + frame(b"", Opcode.CONT, fin=False) * 200)
@@ -148,7 +151,8 @@ def test_ten_thousand_subscriptions_by_one_socket_are_refused_and_then_it_is_sen
     assert kinds.count("pusher_internal:subscription_succeeded") == 100
     refused = [message["data"] for message in ours.kept if message["event"] == "pusher:subscription_error"]
     assert {each["type"] for each in refused} == {"LimitReached"}
-    assert len(refused) == 400  # then it had sent more than it may in ten seconds
+    # Then it had sent more than it may in ten seconds; on a busy machine, in a part of the next ten, too.
+    assert 400 <= len(refused) < 1_000
     server.wait_until(lambda: not server.server.apps["1"].channels)
 
 
@@ -180,8 +184,9 @@ def test_p92_to_leave_costs_as_much_as_one_has_channels(server: Running, client:
     assert set(touched) == {f"c0-{channel}" for channel in range(20)}
 
 
+@pytest.mark.usefixtures("curt")
 def test_half_open_sockets_are_found_and_closed(start: Start) -> None:
-    server = start(ping_seconds=0.05, pong_seconds=0.05, open_seconds=0.1)
+    server = start(ping_seconds=0.05, pong_seconds=0.05)
     with server.raw_websocket() as raw:
         # It never says anything again; and does not answer the close, either.
         data = all_of(raw)
@@ -320,15 +325,7 @@ def test_p93_what_others_remember_of_cache_channels_counts_as_remembered(monkeyp
     assert len(events._kept) == 3
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that reads at last finds the close, and not that its socket was cut."""
-    monkeypatch.setattr("commerce_realtime.connection.CLOSE_SECONDS", 60.0)
-
-
-def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(
-    start: Start, client: Connect, patient: None
-) -> None:
+def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(start: Start, client: Connect) -> None:
     server = start(max_buffered_bytes=4_096, max_waiting=10)
     reader = client(server)
     reader.subscribed("news")
@@ -342,7 +339,7 @@ def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(
         until(slow, (4100).to_bytes(2) + b"Too slow")
 
 
-def test_a_client_that_does_not_read_for_too_long_is_closed(start: Start, patient: None) -> None:
+def test_a_client_that_does_not_read_for_too_long_is_closed(start: Start) -> None:
     server = start(max_buffered_bytes=4_096, slow_seconds=0.2, max_waiting=100_000)
     with _slow_client(server, "news") as slow:
         while server.call(lambda: server.server.connections):
@@ -414,12 +411,16 @@ def test_p93_products_that_there_are_not_leave_nothing_behind(server: Running, c
 
 
 def test_a_client_that_reads_again_ends_with_the_newest_state(start: Start) -> None:
-    server = start(max_buffered_bytes=4_096)
+    server = start(max_buffered_bytes=4_096, slow_seconds=600)
     with _slow_client(server, "news") as slow:
         channel = server.server.apps["1"].channels["news"]
-        for number in range(1_500):
-            frame = wire.message("x", "news", f"{number} " + "x" * 2_000)
-            server.call(lambda frame=frame: server.server.delivery.send(channel, frame, key="state"))
+
+        def tell() -> None:
+            for number in range(1_500):
+                frame = wire.message("x", "news", f"{number} " + "x" * 2_000)
+                server.server.delivery.send(channel, frame, key="state")
+
+        server.call(tell)
         assert server.call(lambda: len(server.server.slow)) == 1
         until(slow, b'"data":"1499 ')
 
@@ -430,6 +431,8 @@ def test_a_client_that_reads_again_ends_with_the_newest_state(start: Start) -> N
 def test_a_crowd_is_let_in_at_a_pace_and_those_for_whom_it_is_too_much_come_later(start: Start) -> None:
     server = start(handshakes_per_second=10, handshake_wait_seconds=0.5)
     statuses: list[int] = []
+    gathered = threading.Event()
+    server.loop.call_soon_threadsafe(gathered.wait, PATIENCE)  # all of them are there before the first is let in
     sockets = [server.raw() for _ in range(20)]
     head = (
         b"GET /app/shop?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -437,26 +440,36 @@ def test_a_crowd_is_let_in_at_a_pace_and_those_for_whom_it_is_too_much_come_late
     )
     for raw in sockets:
         raw.sendall(head)
+    gathered.set()
     for raw in sockets:
         statuses.append(int(raw.recv(100).split()[1]))
         raw.close()
     assert statuses.count(503) >= 10
-    assert statuses.count(101) >= 5
+    assert statuses.count(101) >= 1
+    assert set(statuses) == {101, 503}
 
 
 def test_who_waits_to_be_let_in_while_the_server_drains_is_sent_elsewhere(start: Start) -> None:
-    server = start(handshakes_per_second=2, drain_seconds=0)
-    head = (
-        b"GET /app/shop?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
-    with server.raw() as first, server.raw() as second:
-        first.sendall(head)
-        until(first, b"101 ")
-        second.sendall(head)
-        server.wait_until(lambda: server.server.gate.waiting)
-        server.begin_to_stop()
-        until(second, b"503 ")
+    server = start(handshakes_per_second=1)
+    gate = server.server.gate
+
+    def close_for_long() -> None:
+        for _ in range(1_000):
+            gate._bucket.take(server.server.now())
+
+    def drain() -> None:
+        server.server.is_draining = True
+        gate._let_in()
+
+    server.call(close_for_long)
+    with server.raw() as raw:
+        raw.sendall(
+            b"GET /app/shop?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        server.wait_until(lambda: gate.waiting)
+        server.call(drain)
+        until(raw, b"503 ")
 
 
 def test_p94_what_processes_tell_each_other_holds_no_secrets(

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from commerce_realtime import signing
 from pusher import Pusher  # type: ignore[import-untyped]
-from realtime_harness import APP, SECRET, Client, Running, all_of, running, wait_until
+from realtime_harness import APP, PATIENCE, SECRET, Client, Running, all_of, running, wait_until
 
 Connect = Callable[..., Client]
 Start = Callable[..., Running]
@@ -27,7 +27,9 @@ def pair(database_url: str) -> Iterator[tuple[Running, Running]]:
 
 
 def library(server: Running) -> Any:
-    return Pusher(app_id="1", key="shop", secret=SECRET, host="127.0.0.1", port=server.port, ssl=False)
+    return Pusher(
+        app_id="1", key="shop", secret=SECRET, host="127.0.0.1", port=server.port, ssl=False, timeout=PATIENCE
+    )
 
 
 def test_p80_requests_are_signed_over_method_path_and_sorted_query(server: Running) -> None:
