@@ -302,13 +302,31 @@ def validated(schema: type[BaseModel], data: Any, whole: str = "body") -> Any:
         raise InvalidInput(
             [
                 {
-                    "field": ".".join(str(part) for part in detail["loc"]) or whole,
+                    "field": ".".join(_place(detail, data)) or whole,
                     "code": detail["type"],
                     "message": _message(detail),
                 }
                 for detail in error.errors(include_url=False, include_input=False)
             ]
         ) from None
+
+
+def _place(detail: ErrorDetails, data: Any) -> list[str]:
+    """The way through `data` to what is wrong: pydantic's, without the alternatives of a union that it has tried.
+
+    Those are no part of what was sent: `attributes.size`, not `attributes.size.constrained-str` and so on.
+    """
+    way: list[str] = []
+    last = len(detail["loc"]) - 1
+    for number, part in enumerate(detail["loc"]):
+        if isinstance(part, int):
+            data = data[part] if isinstance(data, list) and part < len(data) else None
+        elif isinstance(data, dict) and part in data:
+            data = data[part]
+        elif not (number == last and detail["type"] == "missing"):
+            continue
+        way.append(str(part))
+    return way
 
 
 def _message(detail: ErrorDetails) -> str:

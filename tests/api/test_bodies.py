@@ -113,6 +113,23 @@ def test_of_a_repeated_key_the_last_counts(send: Callable[..., Response], make_v
     assert response.json["quantity"] == 2
 
 
+@pytest.mark.parametrize(
+    ("attributes", "field"),
+    [({"size": {"eu": 43}}, "attributes.size"), ({"size": ["43", {"eu": 43}]}, "attributes.size.1")],
+    ids=["a value", "one of a list"],
+)
+def test_a_field_that_may_be_one_of_several_things_is_named_as_it_was_sent(
+    staff: TestApp, attributes: dict[str, object], field: str
+) -> None:
+    """Not by the alternatives that were tried: pydantic says attributes.size.bool, attributes.size.int and so on."""
+    body = {"slug": "boots", "name": "Boots", "attributes": attributes}
+    problem = assert_problem(staff.post_json("/api/v1/admin/products", body, status=422), 422, "invalid-input")
+    assert field in {error["field"] for error in problem["errors"]} <= {"attributes.size", field}
+    token = {"device_name": "till", "abilities": ["stock:raed!"]}
+    problem = assert_problem(staff.post_json("/api/v1/auth/tokens", token, status=422), 422, "invalid-input")
+    assert problem["detail"] == "Please correct: abilities.0."
+
+
 @pytest.mark.parametrize("field", ["reason"])
 def test_the_nul_character_is_refused(staff: TestApp, make_variant: Callable[..., UUID], field: str) -> None:
     path = f"/api/v1/admin/stock/{make_variant()}/receive"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
 import orjson
@@ -23,7 +23,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from sqlalchemy import select
 
-from commerce_core.api.problems import Forbidden, Problem, TooManyRequests
+from commerce_core.api.problems import Forbidden, MalformedRequest, Problem, TooManyRequests
 from commerce_core.catalog.models import Product, Variant
 from commerce_core.catalog.queries import Listing, list_categories, list_products
 from commerce_core.catalog.schemas import ProductFilters, present_product
@@ -67,7 +67,7 @@ class Query:
         page = given.get("page", "")
         holds = dict.fromkeys(id_ for text in given.getall("hold")[-MOST_HOLDS:] if (id_ := _uuid(text)))
         return cls(
-            category=given.get("category") or None,
+            category=given.get("category", "").replace("\0", "") or None,
             page=min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() else 1,
             holds=tuple(holds),
             refused=_uuid(given.get("refused", "")),
@@ -133,7 +133,7 @@ def hold_one(request: Any) -> Response:
     _count(request, "hold")
     _refuse_other_sites(request)
     query = Query.of(request)
-    variant_id = _uuid(request.POST.get("variant_id", ""))
+    variant_id = _id_in_form(request, "variant_id")
     ttl = timedelta(seconds=request.settings.stock.hold_seconds)
     try:
         if variant_id is None:
@@ -149,7 +149,7 @@ def give_back(request: Any) -> Response:
     _count(request, "default")
     _refuse_other_sites(request)
     query = Query.of(request)
-    hold_id = _uuid(request.POST.get("hold_id", ""))
+    hold_id = _id_in_form(request, "hold_id")
     hold = None if hold_id is None else _own_hold(request, hold_id, lock=True)
     if hold is not None:
         with contextlib.suppress(HoldNotActive):  # it has ended by itself
@@ -291,6 +291,18 @@ def _content_policy(request: Any, products: Iterable[dict[str, Any]]) -> list[st
         " ".join(["img-src 'self' data:", *sorted(hosts)]),
         f"connect-src 'self' {socket}",
     ]
+
+
+def _id_in_form(request: Any, name: str) -> UUID | None:
+    """What a form of the page says in a field; None where that is no id. Raises MalformedRequest.
+
+    The page's own forms are sent URL-encoded, and whatever else somebody sends says nothing.
+    """
+    try:
+        fields = dict(parse_qsl(request.raw_body.decode(), max_num_fields=20))
+    except ValueError:
+        raise MalformedRequest("The body is no form.") from None
+    return _uuid(fields.get(name, ""))
 
 
 def _uuid(text: str) -> UUID | None:

@@ -16,6 +16,7 @@ from commerce_core.testing import StoppedClock
 SETTINGS = {"realtime.secret": SECRET, "realtime.bus": "test_page", "stock.hold_seconds": "120"}
 pytestmark = pytest.mark.commerce(plugins=["realtime"], settings=SETTINGS)
 MakeVariant = Callable[..., UUID]
+FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture
@@ -87,6 +88,32 @@ def test_forms_of_other_sites_and_of_nothing_hold_nothing(guest: TestApp, make_v
     assert "5 left" in text_of(guest.get("/"))
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("multipart/form-data", b"--x", 404),
+        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a"\r\n', 404),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="variant_id"; filename="a"\r\n\r\n1\r\n--x--\r\n',
+            404,
+        ),
+        ("application/x-www-form-urlencoded; charset=utf-99", b"variant_id=seven", 404),
+        ("application/json", b'{"variant_id": "seven"}', 404),
+        (FORM, b"variant_id=%00%ff", 404),
+        (FORM, b"\xff", 400),
+        (FORM, b"a=1&" * 1_000, 400),
+    ],
+)
+def test_what_is_no_form_of_the_page_is_answered_with_a_page(
+    guest: TestApp, content_type: str, body: bytes, status: int
+) -> None:
+    for path, if_nothing in (("/hold", 404), ("/hold/release", 303)):
+        answer = guest.post(path, body, content_type=content_type, status="*")
+        assert answer.status_int == (if_nothing if status == 404 else status)
+        assert answer.status_int == 303 or answer.content_type == "text/html"
+
+
 @pytest.mark.commerce(settings={**SETTINGS, "limits.hold": "1/minute"})
 def test_who_is_too_quick_is_told_so_on_a_page_that_leads_back(guest: TestApp, make_variant: MakeVariant) -> None:
     make_variant(stock=5)
@@ -119,7 +146,8 @@ def test_an_address_that_makes_no_sense_shows_what_it_can(guest: TestApp, make_v
     make_variant(stock=5)
     page = guest.get(f"/?page=x&hold=7&hold={uuid4()}&refused=%00&category=")
     assert "Product 1" in text_of(page)
-    assert "This shelf is empty" in text_of(guest.get("/?category=nothing"))
+    assert "Product 1" in text_of(guest.get("/?category=%00"))
+    assert "This shelf is empty" in text_of(guest.get("/?category=nothing%00"))
     assert "This shelf is empty" in text_of(guest.get("/?page=99999999999999999999"))
 
 

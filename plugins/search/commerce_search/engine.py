@@ -120,7 +120,10 @@ class SearchEngine:
         if now - self._broken_told < _TOLD_SECONDS:
             return
         self._broken_told = now
-        _log.warning("search does not work", backend=self.code, error=f"{type(error).__name__}: {error}")
+        if isinstance(error, IndexMissing):  # as in every new shop, until the worker's first seconds are over
+            _log.warning("there is no search index; a worker builds it", backend=self.code)
+        else:
+            _log.warning("search does not work", backend=self.code, error=f"{type(error).__name__}: {error}")
         if isinstance(error, (IndexMissing, IndexCorrupt)):
             try:
                 self.on_broken(error)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine
+from structlog.testing import capture_logs
 from webtest import TestApp
 
 from commerce_core.database import transaction
@@ -46,6 +47,13 @@ def test_products_are_found_by_what_people_type(shop: Any, search: Search, clien
     assert misspelt["data"][0]["variants"][0]["stock"]["in_stock"] is True
     assert misspelt["corrected"] == "headphones"
     assert found(search("skil26")) == found(search("SKIL-26")) == ["Cast Iron Skillet"]
+
+
+def test_a_new_shop_says_that_its_index_is_being_built(application: Any, client: TestApp) -> None:
+    with capture_logs() as lines:
+        client.get(f"{API}/search?q=jacket", status="*")
+    said = [line["event"] for line in lines if "search" in line["event"]]
+    assert said == ["there is no search index; a worker builds it"]
 
 
 @EVERY_BACKEND

@@ -56,6 +56,13 @@ def test_a_whole_payment_without_an_account(
     assert said[0].startswith("demo: there are no keys")
 
 
+def test_who_sends_thin_events_where_none_are_taken_is_told_so_as_documented(client: TestApp) -> None:
+    answer = client.post("/webhooks/stripe/thin", b"{}", status=404)
+    assert "stripe.thin_webhook_secrets" in answer.json["detail"]
+    documented = client.get(f"{API}/openapi.json").json["paths"]["/webhooks/stripe/thin"]["post"]["responses"]
+    assert "404" in documented
+
+
 def test_one_process_has_the_fake_and_the_others_find_it(application: Any) -> None:
     stripe = application.registry.stripe
     address = stripe.demo_address()

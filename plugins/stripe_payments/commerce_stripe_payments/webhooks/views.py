@@ -39,17 +39,17 @@ def stripe_webhook(request: Any) -> Received:
     returns=Received,
     keyed=False,
     limit=None,
-    problems=(BadWebhook, BodyTooLarge),
+    problems=(BadWebhook, BodyTooLarge, NotFound),
 )
 def stripe_thin_webhook(request: Any) -> Received:
-    """Stripe's thin events, from an event destination with a secret of its own."""
+    """Stripe's thin events, from an event destination with a secret of its own. Without one there is nothing here."""
     return _take(request, thin=True)
 
 
 def _take(request: Any, *, thin: bool) -> Received:
     body: bytes = request.raw_body
     if thin and not request.registry.stripe.thin_webhook_secrets:
-        raise NotFound
+        raise NotFound("This shop takes no thin events: it has no stripe.thin_webhook_secrets.")
     if len(body) > request.registry.stripe.settings.webhook_max_bytes:
         raise BodyTooLarge
     intake.take(request.registry, body, request.headers.get("Stripe-Signature"), thin=thin)
