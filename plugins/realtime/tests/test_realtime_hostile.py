@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
 import socket
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
-from commerce_realtime import news, wire
+from commerce_realtime import cached, news, wire
+from commerce_realtime.bus import Bus
+from commerce_realtime.hub import MOST_LETTERS, PORTION, Channel, Delivery
 from commerce_realtime.outbox import Outbox
 from realtime_harness import PATIENCE, SECRET, Client, Running, all_of, frame, until, wait_until
 from websockets.exceptions import ConnectionClosed
@@ -76,6 +81,38 @@ def test_frames_that_break_the_rules_close_their_own_socket(server: Running) -> 
         with server.raw_websocket() as raw:
             raw.sendall(data)
             assert code.to_bytes(2) in all_of(raw)
+
+
+def test_who_is_refused_and_goes_in_the_same_breath_is_no_error_of_ours(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[Any] = []
+    monkeypatch.setattr(
+        "commerce_realtime.connection._log", SimpleNamespace(error=lambda *what, **more: errors.append((what, more)))
+    )
+    with server.raw_websocket() as raw:
+        raw.sendall(frame(b'{"event": "pusher:signin", "data": {}}') + frame((1000).to_bytes(2), Opcode.CLOSE))
+        assert b"4009" in all_of(raw)
+    assert errors == []
+
+
+def test_a_request_that_comes_byte_by_byte_is_not_waited_for_for_ever(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_realtime.server._KEEP_ALIVE_SECONDS", 0.5)
+    server = start()
+    with server.raw() as raw:
+        raw.sendall(b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(raw, b'{"health":"OK"}')
+        raw.sendall(b"GET /up HTTP/1.1\r\nX: ")
+        raw.settimeout(0.05)
+        for _ in range(1_000):
+            with contextlib.suppress(TimeoutError):
+                assert raw.recv(1) == b""
+                break
+            raw.sendall(b"x")
+        else:
+            pytest.fail("it is still waited for")
 
 
 @pytest.mark.usefixtures("curt")
@@ -179,6 +216,115 @@ def test_p93_nothing_is_without_bounds() -> None:
     assert not outbox.put(b"state", 1_000)
 
 
+class _Reader:
+    """A connection that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def send(self, frame: bytes, key: object = None) -> None:
+        self.frames.append(frame)
+
+
+class _Loop:
+    """Does what is to be done soon when it is told to."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def run(self) -> None:
+        while self.soon:
+            self.soon.pop(0)()
+
+
+def _crowd() -> tuple[_Loop, Delivery, Channel, list[_Reader]]:
+    loop, channel = _Loop(), Channel("inventory")
+    readers = [_Reader() for _ in range(PORTION + 1)]
+    channel.subscribers.update(dict.fromkeys(readers))  # type: ignore[arg-type]
+    return loop, Delivery(loop), channel, readers  # type: ignore[arg-type]
+
+
+def test_p93_a_crowd_that_cannot_be_told_so_fast_is_told_the_newest_of_each_state() -> None:
+    loop, delivery, channel, readers = _crowd()
+    for number in range(1_000):
+        delivery.send(channel, b"a%d" % number, key="a")
+        delivery.send(channel, b"b%d" % number, key="b")
+    late = _Reader()
+    channel.subscribers[late] = None  # type: ignore[index]
+    loop.run()
+    assert {tuple(reader.frames) for reader in [*readers, late]} == {(b"a999", b"b999")}
+    delivery.send(channel, b"a1000", key="a")
+    loop.run()
+    assert readers[0].frames[-1] == readers[-1].frames[-1] == b"a1000"
+
+
+def test_no_newer_state_overtakes_a_snapshot_that_a_crowd_waits_for() -> None:
+    loop, delivery, channel, readers = _crowd()
+    delivery.send(channel, b"a1", key="a")
+    delivery.send(channel, b"all with a1", key="all", is_whole=True)
+    delivery.send(channel, b"a2", key="a")
+    delivery.send(channel, b"a3", key="a")
+    loop.run()
+    assert {tuple(reader.frames) for reader in readers} == {(b"a1", b"all with a1", b"a3")}
+
+
+def test_p93_events_that_are_no_state_wait_for_a_crowd_in_order_and_not_without_bounds() -> None:
+    loop, delivery, channel, readers = _crowd()
+    for number in range(MOST_LETTERS + 10):
+        delivery.send(channel, b"%d" % number)
+    assert len(readers[0].frames) == len(readers[-1].frames) == 10
+    loop.run()
+    assert readers[0].frames == readers[-1].frames == [b"%d" % number for number in range(MOST_LETTERS + 10)]
+
+
+def test_a_write_that_fails_keeps_nobody_from_what_comes_after() -> None:
+    loop, delivery, channel, readers = _crowd()
+    readers[0].send = lambda frame, key=None: 1 / 0  # type: ignore[assignment, method-assign, misc]
+    delivery.send(channel, b"first")
+    with pytest.raises(ZeroDivisionError):
+        loop.run()
+    del readers[0].send
+    delivery.send(channel, b"second")
+    loop.run()
+    assert readers[-1].frames == [b"first", b"second"]
+
+
+def test_p93_of_processes_that_come_and_go_no_more_than_the_last_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("commerce_realtime.bus._MOST_PROCESSES", 3)
+    missed: list[bool] = []
+    bus = Bus(
+        None,  # type: ignore[arg-type]
+        beat_seconds=1,
+        hear=lambda heard: None,
+        has_come=lambda: None,
+        has_gone=lambda: None,
+        has_missed=lambda: missed.append(True),
+    )
+    for number in range(100):
+        bus._take(news.News("stays", number, "stock", []))
+        bus._take(news.News(f"comes and goes {number}", 1, "stock", []))
+    assert len(bus._numbers) == 3
+    bus._take(news.News("stays", 101, "stock", []))
+    assert missed == [True]
+
+
+async def _known_elsewhere(*_question: object) -> list[object]:
+    return [[0.0, "x", "{}"]]
+
+
+def test_p93_what_others_remember_of_cache_channels_counts_as_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached, "MOST", 3)
+    events = cached.CachedEvents(lambda: 0.0, SimpleNamespace(answers={}, ask=_known_elsewhere))  # type: ignore[arg-type]
+    for number in range(10):
+        assert asyncio.run(events.ask("1", f"cache-{number}")) is not None
+    assert len(events._kept) == 3
+
+
 def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(start: Start, client: Connect) -> None:
     server = start(max_buffered_bytes=4_096, max_waiting=10)
     reader = client(server)
@@ -219,10 +365,11 @@ def test_p93_pings_whose_answers_nobody_reads_cut_their_socket(start: Start) -> 
     server.wait_until(lambda: not server.server.connections)
 
 
-def test_p33_pings_count_as_messages(start: Start) -> None:
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG])
+def test_p33_pings_and_pongs_count_as_messages(start: Start, opcode: Opcode) -> None:
     server = start(messages_per_second=1)
     with server.raw_websocket() as raw:
-        raw.sendall(frame(b"", Opcode.PING) * 100)
+        raw.sendall(frame(b"", opcode) * 100)
         until(raw, (4301).to_bytes(2))
 
 
@@ -300,6 +447,29 @@ def test_a_crowd_is_let_in_at_a_pace_and_those_for_whom_it_is_too_much_come_late
     assert statuses.count(503) >= 10
     assert statuses.count(101) >= 1
     assert set(statuses) == {101, 503}
+
+
+def test_who_waits_to_be_let_in_while_the_server_drains_is_sent_elsewhere(start: Start) -> None:
+    server = start(handshakes_per_second=1)
+    gate = server.server.gate
+
+    def close_for_long() -> None:
+        for _ in range(1_000):
+            gate._bucket.take(server.server.now())
+
+    def drain() -> None:
+        server.server.is_draining = True
+        gate._let_in()
+
+    server.call(close_for_long)
+    with server.raw() as raw:
+        raw.sendall(
+            b"GET /app/shop?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        server.wait_until(lambda: gate.waiting)
+        server.call(drain)
+        until(raw, b"503 ")
 
 
 def test_p94_what_processes_tell_each_other_holds_no_secrets(

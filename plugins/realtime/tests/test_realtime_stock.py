@@ -23,7 +23,7 @@ from webtest import TestApp
 from commerce_core.application import close, make_application
 from commerce_core.catalog.models import Product
 from commerce_core.database import transaction
-from commerce_core.events import ProductChanged, StockChanged, attach, emit
+from commerce_core.events import OrderPaid, ProductChanged, StockChanged, attach, emit
 from commerce_core.stock.service import receive_stock
 from commerce_core.testing import StoppedClock, concurrently, make_settings
 
@@ -362,6 +362,23 @@ def test_of_a_variant_the_newest_level_waits_and_a_sale_never_does(application: 
     told = [change for each in bus.sent for change in json.loads(each)[3]]
     assert sorted(change[4] for change in told)[-2:] == [499, 499]
     assert len(told) <= 4
+
+
+def test_stock_is_told_before_anybody_is_asked_whose_an_order_is(
+    application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no connection is free, the answer takes as long as `sqlalchemy.pool_timeout_seconds`."""
+    bus = Bus()
+    told: list[str] = []
+    publisher = Publisher(bus, application.registry.engine, application.registry.clock, 0)  # type: ignore[arg-type]
+    monkeypatch.setattr(publisher, "_start", lambda: None)
+    monkeypatch.setattr(publisher, "_owners", lambda order_ids: {} if not order_ids else told.extend(bus.sent) or {})
+    order_id = uuid4()
+    publisher.tell(OrderPaid(order_id=order_id, number="1"), lambda owner: ["private-staff"], {})
+    publisher.stock_changed(StockChanged(variant_id=uuid4(), kind="hold", on_hand=9, reserved=1, version=1))
+    publisher._tell_all()
+    assert [json.loads(each)[2] for each in told] == ["stock"]
+    assert [json.loads(each)[1:3] for each in bus.sent] == [[1, "stock"], [2, "event"]]
 
 
 def test_a_thread_that_cannot_be_started_fails_no_sale_and_is_tried_again(
