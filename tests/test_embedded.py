@@ -61,7 +61,7 @@ def query(url: str, sql: str) -> Any:
         return cursor.fetchall() if cursor.description else None
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -158,7 +158,7 @@ def test_server_stays_until_the_last_command_is_done(folder: Path) -> None:
             assert command.stdin is not None
             command.stdin.write("leave\n")
             command.stdin.flush()
-        assert (first.wait(20), second.wait(20)) == (0, 0)
+        assert (first.wait(120), second.wait(120)) == (0, 0)
     assert not EmbeddedPostgres(folder).is_running
 
 

@@ -36,9 +36,11 @@ def forget(context: JobContext) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    config.registry.mail_counter = config.registry.metrics.counter(
+    counter = config.registry.mail_counter = config.registry.metrics.counter(
         "commerce_mails_total", "Attempts to deliver a mail, by what became of it.", ("outcome",)
     )
+    for outcome in ("sent", "delayed", "failed"):
+        counter.labels(outcome)  # it is 0 at first, so that the first one is an increase, which an alert is about
     config.registry.figures.add(
         "commerce_mails_waiting",
         "Mails that wait to be delivered.",

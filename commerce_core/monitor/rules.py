@@ -167,6 +167,11 @@ _EVENTS = text("""
 SELECT provider, extract(epoch FROM CAST(:now AS timestamptz) - min(received_at)) AS waited
 FROM webhook_event WHERE state IN ('received', 'unmatched') GROUP BY provider
 """)
+# Who is given up is not well again: it waits for somebody, and is a subject of its own, so that it hides no other.
+_DEAD_EVENTS = text("""
+SELECT provider, count(*) AS events, extract(epoch FROM CAST(:now AS timestamptz) - min(received_at)) AS waited
+FROM webhook_event WHERE state = 'dead' GROUP BY provider
+""")
 _DELIVERIES = text("""
 SELECT endpoint.url, extract(epoch FROM CAST(:now AS timestamptz) - first.created_at) AS waited
 FROM webhook_endpoint AS endpoint CROSS JOIN LATERAL (
@@ -183,6 +188,12 @@ def _webhook_age(moment: Moment) -> Iterator[Measured]:
             row.provider,
             float(row.waited),
             f"the oldest webhook of {row.provider} that has not taken effect came {_span(float(row.waited))} ago",
+        )
+    for row in moment.session.execute(_DEAD_EVENTS, {"now": moment.now}):
+        yield Measured(
+            f"{row.provider} dead",
+            float(row.waited),
+            f"{row.events:,} webhooks of {row.provider} were not used; the first came {_span(float(row.waited))} ago",
         )
 
 

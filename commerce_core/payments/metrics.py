@@ -10,6 +10,8 @@ from commerce_core.events import RefundFailed, RefundSucceeded, WebhookReceived
 def includeme(config: Configurator) -> None:
     registry = config.registry
     refunds = registry.metrics.counter("commerce_refunds_total", "Refunds carried out, by outcome.", ("outcome",))
+    for outcome in ("succeeded", "failed"):
+        refunds.labels(outcome)  # it is 0 at first, so that the first one is an increase, which an alert is about
     webhooks = registry.metrics.counter(
         "commerce_webhooks_total", "Events of payment providers, by what became of them.", ("provider", "state")
     )

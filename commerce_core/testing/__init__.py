@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+import psycopg
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, event, select, text
@@ -35,7 +36,7 @@ from commerce_core.cache.entry import EVERYTHING
 from commerce_core.catalog.models import Variant
 from commerce_core.catalog.service import add_variant, create_product
 from commerce_core.clock import Clock
-from commerce_core.database import Base, make_engine, transaction
+from commerce_core.database import Base, conninfo, make_engine, transaction
 from commerce_core.embedded import embedded_postgres, resolve
 from commerce_core.events import Event, ProductChanged, attach, emit, every_kind
 from commerce_core.jobs.feeder import Feeder
@@ -64,6 +65,15 @@ DEFAULTS = {
     # As cheap as argon2id gets and still is what it is.
     "accounts.password_memory_kib": "1024",
     "accounts.password_passes": "1",
+    # A machine that is busy must not look like a database that is, or one that is away.
+    "sqlalchemy.pool_timeout_seconds": "60",
+    "sqlalchemy.connect_timeout_seconds": "60",
+    "sqlalchemy.statement_timeout_ms": "60000",
+    "sqlalchemy.lock_timeout_ms": "60000",
+    "stock.hot_wait_seconds": "60",
+    "stock.statement_timeout_ms": "60000",
+    "stock.lock_timeout_ms": "60000",
+    "accounts.hash_wait_seconds": "60",
     # The clock of a test jumps, and so must what the desk remembers.
     "stock.sold_out_memory_ms": "0",
     # What a test changes is dropped from the cache at once.
@@ -150,6 +160,7 @@ def _session_url() -> Iterator[str]:
             yield resolve(given)
         else:
             with folder_for_postgres() as folder, embedded_postgres(folder) as url:
+                _do_without_disk(url)
                 yield url
 
     with server() as url, _redis_for_all():
@@ -157,6 +168,14 @@ def _session_url() -> Iterator[str]:
         migrations.upgrade(engine)
         engine.dispose()
         yield url
+
+
+def _do_without_disk(url: str) -> None:
+    """No commit waits for the disk, which only matters should the machine lose its power."""
+    with psycopg.connect(conninfo(url), autocommit=True) as connection:
+        for name in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager

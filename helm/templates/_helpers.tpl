@@ -118,6 +118,15 @@ volumeMounts:
   - {name: tmp, mountPath: /tmp}
 {{- end }}
 
+{{/* Which versions of your Secrets there are, as far as Helm may ask the cluster: never what is in them. */}}
+{{- define "commerce.secretVersions" -}}
+{{- range $key, $source := .Values.secretSettings }}
+{{- with lookup "v1" "Secret" $.Release.Namespace $source.secret }}
+{{ $source.secret }}: {{ .metadata.uid }} {{ .metadata.resourceVersion }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* A pod that runs with other settings is another pod. Takes (list $ component). */}}
 {{- define "commerce.podMetadata" -}}
 {{- $root := index . 0 -}}
@@ -127,6 +136,7 @@ labels: {{- include "commerce.labels" . | nindent 2 }}
   {{- end }}
 annotations:
   checksum/settings: {{ include "commerce.settings" $root | sha256sum }}
+  checksum/secrets: {{ include "commerce.secretVersions" $root | sha256sum }}
   {{- with $root.Values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

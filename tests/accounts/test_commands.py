@@ -145,7 +145,7 @@ class Terminal:
 
     def read_until(self, wanted: str | None) -> None:
         """Read until it is shown, or, with None, until the command has ended."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         begin = len(self.shown)
         while wanted is None or wanted not in self.shown[begin:]:
             assert time.monotonic() < deadline, self.shown
@@ -156,7 +156,7 @@ class Terminal:
                     assert wanted is None, self.shown
                     break
         if wanted is None:
-            self.process.wait(30)
+            self.process.wait(120)
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 from support.problems import assert_problem
+from support.processes import wait_until
 from webtest import TestApp
 
 from commerce_core.api.counters import REST_SECONDS, RedisCounters
@@ -107,8 +108,12 @@ def test_a_slow_redis_is_asked_once_and_then_left_alone(redis_server: RedisServe
     assert len(asked) == 1
     assert [entry["event"].partition(":")[0] for entry in logs] == ["redis is away"]
     redis_server.resume()
-    clock.tick(seconds=REST_SECONDS + 1)
-    assert strategy.hit("key") is not None
+
+    def is_back() -> bool:
+        clock.tick(seconds=REST_SECONDS + 1)
+        return strategy.hit("key") is not None
+
+    wait_until(is_back)  # a busy machine may take longer than that for an answer, too
     counters.close()
 
 

@@ -9,7 +9,8 @@ import pytest
 from redis import Redis
 
 from commerce_core.cache.entry import EVERYTHING, Entry
-from commerce_core.cache.shared import PREFIX, REST_SECONDS, RedisAway, SharedTier
+from commerce_core.cache.shared import PREFIX, REST_SECONDS, RedisAway, SharedTier, connect
+from commerce_core.settings import RedisSettings
 from commerce_core.testing import StoppedClock
 from commerce_core.testing.redis import RedisServer
 from tests.cache.conftest import PATIENCE_SECONDS, Source, build_of, local_cache
@@ -111,9 +112,8 @@ def test_a_redis_that_dies_in_the_middle_costs_no_answer(
     assert cache.statistics()["shared_away"] >= 2
 
 
-def test_a_redis_that_does_not_answer_costs_one_time_out(
-    shared: SharedTier, redis_server: RedisServer, clock: StoppedClock
-) -> None:
+def test_a_redis_that_does_not_answer_costs_one_time_out(redis_server: RedisServer, clock: StoppedClock) -> None:
+    shared = SharedTier(connect(RedisSettings(url=redis_server.url)), clock)
     cache = local_cache(clock, shared)
     redis_server.pause()
     try:
@@ -121,6 +121,7 @@ def test_a_redis_that_does_not_answer_costs_one_time_out(
             assert cache.get_or_build(f"key {number}", build_of(b"built")).body == b"built"
     finally:
         redis_server.resume()
+        shared.close()
     assert cache.statistics()["builds"] == 10
 
 

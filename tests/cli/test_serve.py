@@ -64,7 +64,7 @@ def end_by(shop: Shop, signal_number: int, data: Path) -> None:
     shop.remember_processes()
     shop.process.send_signal(signal_number)
     assert shop.process.wait(DEADLINE_SECONDS) == 0, shop.output
-    assert shop.everything_ended()
+    shop.wait_until(shop.everything_ended)
     assert data.is_dir()
     assert not (data / "postmaster.pid").exists()
     assert "Traceback" not in shop.output

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +138,8 @@ def test_helm_finds_nothing_to_complain_about(helm: str) -> None:
         ({"workers": {"urgent": {"replicas": 1, "processes": 1, "queues": "urgent"}}}, "queues"),
         ({"secretSettings": {"sqlalchemy.url": "postgresql://in-the-values"}}, "secretSettings"),
         ({"settings": {"hold_seconds": 3}}, "hold_seconds"),
+        ({"settings": {"realtime.port": 7000}}, "realtime.port"),
+        ({"settings": {"realtime.drain_seconds": 600}}, "realtime.drain_seconds"),
         ({"ingress": {"enabled": True}}, "ingress.host"),
     ],
 )
@@ -181,6 +186,78 @@ def test_no_secret_is_in_what_is_not_a_secret(render: Render) -> None:
     assert len(password) == 32
     assert all(password not in json.dumps(each) for each in objects if each["kind"] != "Secret")
     assert of_kind(render("medium", EVERYTHING), "Secret") == {}
+
+
+class _Cluster(BaseHTTPRequestHandler):
+    """As much of Kubernetes' API as Helm asks for a Secret; all have one version."""
+
+    version = "1"
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        answers: dict[str, Any] = {
+            "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.0"},
+            "/api": {"kind": "APIVersions", "versions": ["v1"]},
+            "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+            "/api/v1": {
+                "kind": "APIResourceList",
+                "groupVersion": "v1",
+                "resources": [{"name": "secrets", "kind": "Secret", "namespaced": True, "verbs": ["get"]}],
+            },
+        }
+        if path.startswith("/api/v1/namespaces/shop/secrets/"):
+            metadata = {
+                "name": path.rpartition("/")[2],
+                "namespace": "shop",
+                "uid": "1",
+                "resourceVersion": self.version,
+            }
+            answers[path] = {
+                "kind": "Secret",
+                "apiVersion": "v1",
+                "metadata": metadata,
+                "data": {"url": "aHVudGVyMg=="},
+            }
+        content = json.dumps(answers.get(path, {"kind": "Status", "status": "Failure", "code": 404})).encode()
+        self.send_response(200 if path in answers else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+def test_a_secret_that_has_changed_rolls_the_pods_and_says_nothing_of_what_is_in_it(helm: str, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(json.dumps({"secretSettings": SECRETS}))
+
+    def rendered(*options: str) -> dict[str, str]:
+        command = [helm, "template", "shop", str(CHART), "--namespace", "shop", "-f", str(values), *options]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, "HOME": str(tmp_path)}
+        )
+        assert "hunter2" not in done.stdout
+        return {
+            name: each["spec"]["template"]["metadata"]["annotations"]["checksum/secrets"]
+            for name, each in of_kind(list(yaml.safe_load_all(done.stdout)), "Deployment").items()
+        }
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Cluster) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asked = ("--dry-run=server", "--kube-apiserver", f"http://127.0.0.1:{server.server_port}")
+        try:
+            before, same = rendered(*asked), rendered(*asked)
+            _Cluster.version = "2"
+            after = rendered(*asked)
+        finally:
+            _Cluster.version = "1"
+            server.shutdown()
+    assert before == same
+    assert before.keys() == after.keys()
+    assert all(before[name] != after[name] for name in before)
+    assert rendered() == rendered()
 
 
 def test_the_database_is_migrated_before_anything_starts_and_is_waited_for(render: Render) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -22,11 +23,9 @@ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
 """)
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[Shop]:
-    with running_shop(
-        tmp_path_factory.mktemp("shop"), database_url, {"imports.max_bytes": 64 * 1_048_576}, servers=1
-    ) as running:
+@pytest.fixture
+def shop(tmp_path: Path, database_url: str, engine: Engine) -> Iterator[Shop]:
+    with running_shop(tmp_path, database_url, {"imports.max_bytes": 64 * 1_048_576}, servers=1) as running:
         yield running
 
 

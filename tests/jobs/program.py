@@ -37,7 +37,7 @@ def slow(context: JobContext, number: int, seconds: float) -> None:
     effect.function(context, number)
 
 
-@job("test.fails-first", retry=(3, 3), timeout=30)
+@job("test.fails-first", retry=(3_600,), timeout=30)
 def fails_first(context: JobContext, number: int) -> None:
     if context.attempt == 1:
         raise RuntimeError("not at the first go")

@@ -36,7 +36,7 @@ class Load:
         self.answered: Counter[tuple[str, str, str]] = Counter()
 
     def ask(self, route: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         try:
             connection.request(method, API + path, content, {"Content-Type": "application/json", **headers})
@@ -72,7 +72,7 @@ def test_the_metrics_after_a_load_are_what_the_load_did(
     load = Load(web.port)
 
     def read(port: int) -> Reading:
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=120) as answer:
             return Reading(answer.read().decode())
 
     def of_worker(figure: str, /, **labels: str) -> float:

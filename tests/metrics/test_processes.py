@@ -47,14 +47,14 @@ ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.
 
 def read(port: int) -> Reading:
     request = Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": ACCEPT})
-    with urlopen(request, timeout=30) as answer:
+    with urlopen(request, timeout=120) as answer:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
         return Reading(answer.read().decode(), openmetrics=True)
 
 
 def get(port: int, path: str) -> None:
     """On a connection of its own, which the kernel gives to either worker."""
-    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
         answer.read()
 
 

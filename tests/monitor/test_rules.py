@@ -145,6 +145,15 @@ def fires_and_recovers(
     assert step() == []
 
 
+def test_a_webhook_that_is_given_up_is_not_well_again_and_hides_no_other(engine: Engine, clock: StoppedClock) -> None:
+    with transaction(engine) as session:
+        a_webhook(session, clock.now())
+    assert [finding.subject for finding in look(engine, "webhook-age", clock.now()) if finding.fires] == ["stripe"]
+    with transaction(engine) as session:
+        session.execute(text("UPDATE webhook_event SET state = 'dead'"))
+    assert [finding.subject for finding in look(engine, "webhook-age", clock.now()) if finding.fires] == ["stripe dead"]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_it_fires_once_and_recovers(
     name: str, engine: Engine, clock: StoppedClock, make_variant: Callable[..., UUID]

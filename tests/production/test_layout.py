@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -19,7 +20,7 @@ import pytest
 from sqlalchemy import Engine, text
 from support.audit import assert_everything_adds_up, wait_until_all_has_lapsed
 from support.crowd import Crowd
-from support.processes import wait_until
+from support.processes import PATIENCE_SECONDS, wait_until
 from support.production import Production, in_production
 from websockets.sync.client import connect
 
@@ -36,6 +37,8 @@ SEED = random.getrandbits(32) if SOAK else 20_261_126
 BUYERS = 200 if SOAK else 6
 ROUNDS = 5 if SOAK else 1
 ANSWERS = 100 if SOAK else 50
+
+PATIENT: dict[str, Any] = {"open_timeout": PATIENCE_SECONDS, "ping_timeout": None}
 
 pytestmark = [
     pytest.mark.skipif("COMMERCE_TEST_DATABASE_URL" in os.environ, reason="stops its own database only"),
@@ -197,15 +200,15 @@ def test_the_shop_outlives_redis_and_says_so_while_postgresql_is_away(
 def sockets_pass_through_and_what_is_sold_is_told(shop: Production, make_variant: Callable[..., UUID]) -> None:
     variant_id = make_variant(stock=5)
     address = f"ws://127.0.0.1:{shop.nginx.port}/app/shop?protocol=7"
-    with connect(address) as here, connect(address) as there:
+    with connect(address, **PATIENT) as here, connect(address, **PATIENT) as there:
         for socket in (here, there):
-            assert "pusher:connection_established" in str(socket.recv(60))
+            assert "pusher:connection_established" in str(socket.recv(PATIENCE_SECONDS))
             channel = {"channel": f"inventory.variant.{variant_id}"}
             socket.send(json.dumps({"event": "pusher:subscribe", "data": channel}))
-            assert "pusher_internal:subscription_succeeded" in str(socket.recv(60))
+            assert "pusher_internal:subscription_succeeded" in str(socket.recv(PATIENCE_SECONDS))
         assert shop.ask("/api/v1/holds", {"variant_id": str(variant_id), "quantity": 2})[0] == 201
         for socket in (here, there):
-            wait_until(lambda socket=socket: '\\"stock_quantity\\":3' in str(socket.recv(60)))
+            wait_until(lambda socket=socket: '\\"stock_quantity\\":3' in str(socket.recv(PATIENCE_SECONDS)))
 
 
 def metrics_are_hidden_and_the_catalogue_is_cached(shop: Production) -> None:

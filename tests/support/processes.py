@@ -184,9 +184,19 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
+    """One that nobody listens on, nor is given by the system until this process ends: what has it only keeps it."""
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # on Linux a server, which says the same, may have it
+    keeper.bind(("127.0.0.1", 0))
+    port = keeper.getsockname()[1]
+    if sys.platform == "linux":
+        _KEEPERS.append(keeper)
+    else:
+        keeper.close()
+    return int(port)
+
+
+_KEEPERS: list[socket.socket] = []
 
 
 def cmdline(process: psutil.Process) -> str:

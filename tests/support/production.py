@@ -186,6 +186,8 @@ class Production:
         self.nginx = Nginx(folder / "nginx", [web.port for web in self.web], self.realtime_ports)
         for web in self.web:
             web.wait_until_ready()
+        for port in self.realtime_ports:
+            wait_until(lambda port=port: _is_up(port))
 
     def _process(self, command: str, number: int, **more: str) -> Process:
         arguments = [*COMMERCE, command, str(CONFIG)]
@@ -245,6 +247,18 @@ class Production:
         for process in self.processes:
             process.stop()
         self.pgbouncer.stop()
+
+
+def _is_up(port: int) -> bool:
+    """Whether a realtime server answers there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request("GET", "/up")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 @contextmanager

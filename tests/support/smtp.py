@@ -44,7 +44,7 @@ class _Conversation(socketserver.StreamRequestHandler):
             if verb == "RCPT":
                 recipient = line.partition("<")[2].partition(">")[0]
                 if behaviour == "hang":
-                    world.released.wait(30)
+                    world.released.wait(300)
                     return
                 self.say({"4xx": "450 try later", "5xx": "550 no such user"}.get(behaviour, "250 OK"))
             elif verb == "EHLO":

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from support.processes import wait_until
 from support.till import Till
 from webtest import TestApp
 
@@ -12,7 +13,12 @@ from commerce_core.testing import StoppedClock, make_settings
 from tests.webhooks.receiver import Receiver, running
 
 ENDPOINTS = "/api/v1/admin/webhook-endpoints"
-GIVEN = {"webhooks.allowed_networks": "127.0.0.0/8", "webhooks.read_timeout_seconds": "0.3"}
+GIVEN = {
+    "webhooks.allowed_networks": "127.0.0.0/8",
+    # A machine that is busy must not look like a receiver that does not answer.
+    "webhooks.connect_timeout_seconds": "10",
+    "webhooks.read_timeout_seconds": "20",
+}
 
 
 @pytest.fixture
@@ -30,6 +36,25 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def till(application: Any, staff: TestApp) -> Till:
     return Till(application, staff)
+
+
+@pytest.fixture
+def soon_given_up(application: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the receiver is to hang, nobody waits for long; all other calls have all the time of the world."""
+    sender = application.registry.webhook_sender
+    post, patient = sender.post, sender._settings
+
+    def post_in_time(url: str, *what: Any) -> Any:
+        hangs = url == receiver.url and receiver.mischief and receiver.mischief[0] == "hang"
+        called = len(receiver.calls)
+        sender._settings = patient.model_copy(update={"read_timeout_seconds": 0.2}) if hangs else patient
+        try:
+            return post(url, *what)
+        finally:
+            if hangs:  # the call may be given up before it is heard
+                wait_until(lambda: len(receiver.calls) > called)
+
+    monkeypatch.setattr(sender, "post", post_in_time)
 
 
 class Desk:

@@ -55,10 +55,10 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        server.calls.append({**headers, "path": self.path})
         mischief = server.mischief.popleft() if server.mischief else 200
+        server.calls.append({**headers, "path": self.path})
         if mischief == "hang":
-            server.released.wait(30)
+            server.released.wait(300)
         elif mischief == "drip":
             self.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
             while not server.released.wait(0.02):

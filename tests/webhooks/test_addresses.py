@@ -35,7 +35,10 @@ class Names:
 
 
 def sender(names: Names, **given: str) -> Sender:
-    settings = {f"webhooks.{name}": value for name, value in {"read_timeout_seconds": "5", **given}.items()}
+    settings = {
+        f"webhooks.{name}": value
+        for name, value in {"connect_timeout_seconds": "10", "read_timeout_seconds": "20", **given}.items()
+    }
     return Sender(make_settings("postgresql://", settings), resolve=names)
 
 

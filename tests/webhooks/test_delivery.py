@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
+from support.processes import wait_until
 from support.till import Till
 from webtest import TestApp
 
@@ -106,6 +110,7 @@ def test_the_shops_own_works_are_told_nobody(desk: Desks, engine: Engine) -> Non
     assert endpoint.deliveries() == []
 
 
+@pytest.mark.usefixtures("soon_given_up")
 def test_a_receiver_that_was_down_is_told_later_with_the_same_id(
     desk: Desks, pay: Callable[[], UUID], receiver: Receiver, run_jobs: Run, at_next_attempt: Run
 ) -> None:
@@ -153,6 +158,7 @@ def test_one_that_nobody_can_read_holds_up_no_other(desk: Desks, pay: Run, recei
     assert [each["state"] for each in endpoint.deliveries()] == ["waiting", "delivered"]
 
 
+@pytest.mark.usefixtures("soon_given_up")
 def test_an_endpoint_where_nobody_answers_rests_and_holds_up_no_other(
     desk: Desks, pay: Run, receiver: Receiver, staff: TestApp, run_jobs: Run, later: Run
 ) -> None:
@@ -177,7 +183,13 @@ def test_one_who_answers_byte_by_byte_is_given_the_time_of_a_job(
     endpoint, registry = desk(), application.registry
     pay()
     receiver.mischief.append("drip")
-    with time_limit(0.5):  # in place of the job's minute
+
+    def end_the_time() -> None:
+        wait_until(lambda: receiver.calls)
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    with time_limit(600), ThreadPoolExecutor(1) as thread:
+        thread.submit(end_the_time)
         settings = registry.settings_object.webhooks
         deliver_due(registry.engine, registry.webhook_sender, settings, UUID(endpoint.id), clock=clock)
     [attempt] = endpoint.detail(endpoint.deliveries()[0])["log"]

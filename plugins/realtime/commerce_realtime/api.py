@@ -35,10 +35,13 @@ class Api:
     async def answer(self, request: HttpRequest) -> HttpAnswer:
         """The answer to a request. Raises Refused."""
         path = request.path.removeprefix(self._prefix)
-        if path in ("/up", "/healthz") or path == "/metrics":
+        if path in ("/up", "/healthz", "/metrics"):
             if request.method not in ("GET", "HEAD"):
                 raise Refused(405, "Read this with GET.")
-            return self._metrics(request) if path == "/metrics" else self._health()
+            if path == "/metrics":
+                return self._metrics(request)
+            # Who answers is alive. To be started again helps nobody who drains, or whose bus is away.
+            return self._readiness() if path == "/up" else HttpAnswer(body={"health": "OK"})
         hub, parts = self.signed_for(request)
         self._check_body(request)
         match request.method, parts:
@@ -59,7 +62,7 @@ class Api:
 
     # --- Health ---
 
-    def _health(self) -> HttpAnswer:
+    def _readiness(self) -> HttpAnswer:
         server = self._server
         if server.is_draining:
             return HttpAnswer(503, {"health": "DRAINING"})

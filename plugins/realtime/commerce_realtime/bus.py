@@ -24,6 +24,8 @@ _LONGEST_BACKOFF = 2.0
 # What waits to be told. More than this, and the others must look for themselves.
 _MOST_UNTOLD = 10_000
 _LOOK_SECONDS = 0.5
+# Whose numbers are kept: more processes than this tell nothing at a time.
+_MOST_PROCESSES = 1_000
 
 
 class LineSilent(OSError):
@@ -175,7 +177,11 @@ class Bus:
         last = self._numbers.get(heard.process)
         if last is not None and heard.number <= last:
             return  # told twice, because nobody knew whether it had arrived
+        # Whoever was heard last is last: commands of the shop come and go, and do not say so.
+        self._numbers.pop(heard.process, None)
         self._numbers[heard.process] = heard.number
+        if len(self._numbers) > _MOST_PROCESSES:
+            del self._numbers[next(iter(self._numbers))]
         if last is not None and heard.number > last + 1:
             self._has_missed()
         try:

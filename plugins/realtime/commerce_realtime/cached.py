@@ -23,16 +23,13 @@ class CachedEvents:
     def __init__(self, now: Callable[[], float], peers: Peers) -> None:
         self._now = now
         self._peers = peers
-        # When, the event, its data; the oldest first.
+        # When, the event, its data; first what was put in first.
         self._kept: dict[tuple[str, str], tuple[float, str, str]] = {}
         peers.answers["cached"] = self._answer
 
     def keep(self, app: str, name: str, event: str, data: str) -> None:
         """This is the channel's last event now."""
-        self._kept.pop((app, name), None)
-        self._kept[app, name] = (self._now(), event, data)
-        if len(self._kept) > MOST:
-            self._kept.pop(next(iter(self._kept)))
+        self._put(app, name, (self._now(), event, data))
 
     def get(self, app: str, name: str) -> bytes | None:
         """Its frame, if it is known here."""
@@ -48,8 +45,14 @@ class CachedEvents:
         if here is not None or not answers:  # it may have come meanwhile
             return here
         age, event, data = min(answers, key=lambda answer: float(answer[0]))
-        self._kept[app, name] = (self._now() - age, event, data)
+        self._put(app, name, (self._now() - age, event, data))
         return self.get(app, name)
+
+    def _put(self, app: str, name: str, kept: tuple[float, str, str]) -> None:
+        self._kept.pop((app, name), None)
+        self._kept[app, name] = kept
+        if len(self._kept) > MOST:
+            self._kept.pop(next(iter(self._kept)))
 
     def _answer(self, app: str, name: str) -> list[Any] | None:
         found = self._kept.get((app, name))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from commerce_realtime import wire
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
         "heard_at",
         "is_open",
         "is_pinged",
+        "leave_until",
         "outbox",
         "sends_pings",
         "server",
@@ -77,6 +79,8 @@ class Connection(asyncio.Protocol):
         self.is_open = False
         self.channels: dict[str, Channel] = {}
         self.user_id: str | None = None
+        # When leave to listen to private channels has to be asked for anew; None while there was no need for any.
+        self.leave_until: float | None = None
         self.outbox: Outbox | None = None
         # Messages that have come while one before them waits for something.
         self.waiting: deque[bytes] | None = None
@@ -156,7 +160,8 @@ class Connection(asyncio.Protocol):
         if not self.is_open or self._ws is None:
             return
         self._leave(code)
-        self._ws.send_close(code, reason)
+        if self._ws.state is State.OPEN:  # or the client has closed it in the same breath, and has been answered
+            self._ws.send_close(code, reason)
         self._flush()
         self.server.is_closing(self, CLOSE_SECONDS)
 
@@ -171,9 +176,12 @@ class Connection(asyncio.Protocol):
         self.send(wire.WEBSOCKET_PING if self.sends_pings else wire.PING, "ping")
 
     @property
-    def is_idle_exchange(self) -> bool:
-        """Whether it is a connection for HTTP that nobody waits at."""
-        return self._exchange is not None and self._exchange.is_idle
+    def waits_since(self) -> float | None:
+        """Since when a connection for HTTP waits for its client to ask, or to have asked; None: it does not."""
+        exchange = self._exchange
+        if exchange is None or not exchange.is_idle:
+            return None
+        return self.heard_at if exchange.begun_at is None else exchange.begun_at
 
     # --- The opening ---
 
@@ -244,8 +252,8 @@ class Connection(asyncio.Protocol):
             self._leave(1006)
 
     def _take_in_frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.PING:
-            self.sends_pings = True
+        if frame.opcode in (Opcode.PING, Opcode.PONG):
+            self.sends_pings = self.sends_pings or frame.opcode is Opcode.PING
             self.server.dialogue.is_too_much(self)
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             data = bytes(frame.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,7 @@ class Dialogue:
                 self._server.meters.unauthorized()
                 connection.send(wire.subscription_error(name, "AuthError", "The signature is not valid", 401))
                 return
+            self._note_leave(connection)
         if kind.has_members:
             self._join(connection, name, channel_data)
             return
@@ -125,6 +127,15 @@ class Dialogue:
             self._send_cached(connection, name)
         else:
             self._server.feed.greet(connection, name)
+
+    def _note_leave(self, connection: Connection) -> None:
+        """Leave was given once, and a role can be taken away: after a while the client is sent to ask for it anew.
+
+        Not all at the same moment, even if they have come at the same moment.
+        """
+        seconds = self._settings.leave_seconds
+        if seconds and connection.leave_until is None:
+            connection.leave_until = self._server.now() + seconds * random.uniform(0.8, 1.0)
 
     def _refused_name(self, connection: Connection, name: object) -> tuple[str, str, int] | None:
         """Type, text and status of the error for a channel that this connection cannot have."""
@@ -194,6 +205,7 @@ class Dialogue:
         if connection.user_id is not None and connection.user_id != user_id:
             connection.refuse(Code.UNAUTHORIZED, "You are somebody else already")
             return
+        self._note_leave(connection)
         self._server.hub_of(connection).sign_in(connection, user_id)
         connection.send(wire.message("pusher:signin_success", data={"user_data": user_data}))
 

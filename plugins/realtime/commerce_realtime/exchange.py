@@ -73,6 +73,8 @@ class Exchange:
         self._body = bytearray()
         self._task: asyncio.Task[None] | None = None
         self._is_full = False
+        # When the first byte of a request came that is not whole yet.
+        self.begun_at: float | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -80,6 +82,8 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         """Take in what has come, and answer what is complete."""
+        if self.begun_at is None and self.is_idle:
+            self.begun_at = self._server.now()
         self._protocol.receive_data(data)
         self._take_in()
 
@@ -132,6 +136,7 @@ class Exchange:
                     self._send_last(HttpAnswer(413, b"The body is too large.\n", "text/plain"))
                     return
             elif isinstance(event, h11.EndOfMessage):
+                self.begun_at = None
                 self._task = asyncio.ensure_future(self._answer())
             elif isinstance(event, h11.ConnectionClosed):
                 self._transport.close()
@@ -166,6 +171,8 @@ class Exchange:
             self._transport.close()
         else:
             self._protocol.start_next_cycle()
+            if self._protocol.trailing_data[0]:
+                self.begun_at = self._server.now()
             self._take_in()
 
     def _send(self, answer: HttpAnswer) -> None:

@@ -114,6 +114,7 @@ class Feed:
     def hear_catalogue(self, product_ids: Collection[str]) -> None:
         """Products have changed, or nobody knows which (then none is named): thresholds, variants, what is shown."""
         everything = not product_ids
+        product_ids = frozenset(product_ids)
         for level in list(self._levels.values()):
             if everything or level.product_id in product_ids:
                 for name in level.channels[1:]:
@@ -406,7 +407,7 @@ class Feed:
             return
         frame = self._snapshot(name) or wire.message(SNAPSHOT, name, {"levels": []})
         if for_all:
-            self._server.delivery.send(channel, frame, key=(name, SNAPSHOT))
+            self._server.delivery.send(channel, frame, key=(name, SNAPSHOT), is_whole=True)
             self._server.meters.resynced()
             return
         for connection in waiting:

@@ -66,7 +66,8 @@ class Gate:
             since, connection, head = self._queue.popleft()
             if connection.transport.is_closing():
                 continue
-            if now - since > self._patience * 2:  # the loop was busy with something else
+            # The server has begun to drain meanwhile, or the loop was busy with something else.
+            if self._server.is_draining or now - since > self._patience * 2:
                 connection.turn_away(_COME_BACK_SECONDS)
                 continue
             self._bucket.take(now)

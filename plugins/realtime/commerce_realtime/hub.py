@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Writes between two looks at everything else: five milliseconds.
 PORTION = 500
+# What waits to be written to crowds; more, and nothing else has its turn until the oldest is.
+MOST_LETTERS = 1_000
 
 
 class Channel:
@@ -77,33 +79,76 @@ class AppHub:
 
 
 class Delivery:
-    """Writes frames to many, in order."""
+    """Writes frames to many, in order.
+
+    What a crowd is still to be told is bounded: of each state the newest waits; and when too much waits that is no
+    state, the oldest is written before anything else is heard.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._queue: deque[_Letter] = deque()
+        # The letters with a key of which nothing is written yet.
+        self._states: dict[Channel, dict[Hashable, _Letter]] = {}
         self.written = 0
 
     def send(
-        self, channel: Channel, frame: bytes, *, key: Hashable | None = None, skip: Connection | None = None
+        self,
+        channel: Channel,
+        frame: bytes,
+        *,
+        key: Hashable | None = None,
+        skip: Connection | None = None,
+        is_whole: bool = False,
     ) -> None:
-        """Write a frame to all who are subscribed now, but for `skip`."""
+        """Write a frame to all who are subscribed now, but for `skip`.
+
+        A frame with a `key` takes the place of one that waits with the same key, unless one that `is_whole`, a
+        snapshot, has come in between: no newer state overtakes it.
+        """
         if not self._queue and len(channel.subscribers) <= PORTION:
             self._write(channel, list(channel.subscribers), frame, key, skip)
             return
-        self._queue.append(_Letter(channel, list(channel.subscribers), frame, key, skip))
+        letter = _Letter(channel, frame, key, skip)
+        if key is None:
+            letter.begin()
+        else:
+            states = self._states.setdefault(channel, {})
+            if is_whole:
+                states.clear()
+            elif key in states:
+                states[key].frame = frame
+                return
+            states[key] = letter
+        self._queue.append(letter)
         if len(self._queue) == 1:
             self._loop.call_soon(self._go_on)
+        elif len(self._queue) > MOST_LETTERS:
+            self._write_on(None)
 
     def _go_on(self) -> None:
+        try:
+            self._write_on(PORTION)
+        finally:
+            if self._queue:
+                self._loop.call_soon(self._go_on)
+
+    def _write_on(self, most: int | None) -> None:
+        """Write the oldest letter to up to so many more; None: to all."""
         letter = self._queue[0]
-        until = letter.done + PORTION
-        self._write(letter.channel, letter.receivers[letter.done : until], letter.frame, letter.key, letter.skip)
-        letter.done = until
-        if until >= len(letter.receivers):
-            self._queue.popleft()
-        if self._queue:
-            self._loop.call_soon(self._go_on)
+        if letter.receivers is None:
+            states = self._states.get(letter.channel, {})
+            if states.get(letter.key) is letter:
+                del states[letter.key]
+            if not states:
+                self._states.pop(letter.channel, None)
+        receivers = letter.begin()
+        done, letter.done = letter.done, len(receivers) if most is None else letter.done + most
+        try:
+            self._write(letter.channel, receivers[done : letter.done], letter.frame, letter.key, letter.skip)
+        finally:
+            if letter.done >= len(receivers) and self._queue and self._queue[0] is letter:
+                self._queue.popleft()
 
     def _write(
         self,
@@ -126,13 +171,13 @@ class Delivery:
 class _Letter:
     __slots__ = ("channel", "done", "frame", "key", "receivers", "skip")
 
-    def __init__(
-        self,
-        channel: Channel,
-        receivers: list[Connection],
-        frame: bytes,
-        key: Hashable | None,
-        skip: Connection | None,
-    ) -> None:
-        self.channel, self.receivers, self.frame, self.key, self.skip = channel, receivers, frame, key, skip
+    def __init__(self, channel: Channel, frame: bytes, key: Hashable | None, skip: Connection | None) -> None:
+        self.channel, self.frame, self.key, self.skip = channel, frame, key, skip
+        self.receivers: list[Connection] | None = None
         self.done = 0
+
+    def begin(self) -> list[Connection]:
+        """Who gets it: whoever is subscribed when this is first asked."""
+        if self.receivers is None:
+            self.receivers = list(self.channel.subscribers)
+        return self.receivers

@@ -71,7 +71,7 @@ class Presence:
         here = self._members.setdefault(place, {}).setdefault("", {})
         if user_id in here:
             return
-        is_new = user_id not in self._everybody(place)
+        is_new = not self._is_member(place, user_id)
         here[user_id] = user_info
         self._tell("join", *place, user_id, user_info)
         if is_new:
@@ -98,7 +98,7 @@ class Presence:
 
     def hear_join(self, process: str, app: str, name: str, user_id: str, user_info: Any) -> None:
         place = app, name
-        is_new = user_id not in self._everybody(place)
+        is_new = not self._is_member(place, user_id)
         self._members.setdefault(place, {}).setdefault(process, {})[user_id] = user_info
         if is_new:
             self._announce_added(place, user_id, user_info)
@@ -141,6 +141,9 @@ class Presence:
                 everybody.setdefault(user_id, info)
         return everybody
 
+    def _is_member(self, place: Place, user_id: str) -> bool:
+        return any(user_id in members for members in self._members.get(place, {}).values())
+
     def _of(self, process: str) -> Iterator[tuple[Place, str]]:
         for place, by_process in self._members.items():
             for user_id in by_process.get(process, {}):
@@ -160,7 +163,7 @@ class Presence:
             by_process.pop(process)
         if not by_process:
             self._members.pop(place, None)
-        if user_id not in self._everybody(place):
+        if not self._is_member(place, user_id):
             self._announce(place, "pusher_internal:member_removed", {"user_id": user_id})
 
     def _announce_added(self, place: Place, user_id: str, user_info: Any, *, skip: Connection | None = None) -> None:

@@ -153,10 +153,19 @@ class Publisher:
             if self._is_away:
                 self._is_away = False
                 _log.warning("realtime is told of changes again")
-        while texts := self._unsure or self._gathered():
-            self._unsure = texts
-            self._sender.send(texts)
-            self._unsure = []
+        self._send(self._sender, self._unsure)
+        # The stock first: it does not wait for a connection to ask whose orders these are.
+        while self._send(self._sender, self._level_texts()) | self._send(self._sender, self._other_texts()):
+            pass
+
+    def _send(self, sender: Sender, texts: list[str]) -> bool:
+        """Whether there was anything. What fails is sent first the next time."""
+        if not texts:
+            return False
+        self._unsure = texts
+        sender.send(texts)
+        self._unsure = []
+        return True
 
     def _lose(self, error: Exception) -> None:
         self._hang_up()
@@ -179,8 +188,8 @@ class Publisher:
             with contextlib.suppress(Exception):
                 sender.close()
 
-    def _gathered(self) -> list[str]:
-        """What has been noted, as messages."""
+    def _level_texts(self) -> list[str]:
+        """What has been noted of stock and catalogue, as messages."""
         with self._lock:
             levels, self._levels = self._levels, {}
             products, self._products = self._products, set()
@@ -194,7 +203,6 @@ class Publisher:
         ]
         if products is None or products:
             texts.append(self._write("catalogue", sorted(products or ())))
-        texts += self._other_texts()
         return texts
 
     def _other_texts(self) -> list[str]:

@@ -335,7 +335,8 @@ class Server:
                 if connection.outbox is not None and now - connection.outbox.since > self.settings.slow_seconds:
                     connection.close(Code.TOO_SLOW, "Too slow")
             for connection in list(self._exchanges):
-                if connection.is_idle_exchange and now - connection.heard_at > _KEEP_ALIVE_SECONDS:
+                since = connection.waits_since
+                if since is not None and now - since > _KEEP_ALIVE_SECONDS:
                     connection.abort()
             self.peers.sweep()
             everybody = list(self.connections)
@@ -348,6 +349,8 @@ class Server:
     def _look_after(self, connection: Connection, now: float, *, starts_counting: bool) -> None:
         if starts_counting:
             connection.counted = 0
+        if connection.leave_until is not None and now > connection.leave_until:
+            connection.close(Code.COME_BACK, "Ask for leave again")
         silent = now - connection.heard_at - self.settings.ping_seconds
         if silent > 0 and connection.is_open:
             if not connection.is_pinged:

@@ -45,6 +45,9 @@ class Settings(Section):
     handshake_wait_seconds: float = Field(default=2.0, ge=0, description="The longest that one waits to be let in.")
 
     # --- What a client may do ---
+    leave_seconds: float = Field(
+        default=900.0, ge=0, description="Then leave for private channels is asked for anew; 0: never."
+    )
     activity_timeout: int = Field(default=30, ge=1, le=3_600, description="When silent so long, a client asks.")
     ping_seconds: float = Field(default=60.0, gt=0, description="When silent so long, a client is asked.")
     pong_seconds: float = Field(default=30.0, gt=0, description="And closed if it then says nothing for so long.")

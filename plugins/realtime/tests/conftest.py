@@ -9,15 +9,23 @@ from realtime_harness import PATIENCE, Client, Running
 
 @pytest.fixture(scope="session", autouse=True)
 def _impatient() -> Iterator[None]:
-    """Servers look after their connections more often, and wait less for who does not answer a close.
+    """Servers look after their connections more often.
 
-    For what other processes answer they wait as long as the tests do, so that none is left out on a busy machine.
+    For what other processes, the database and a client that is told to close answer they wait as long as the tests do,
+    so that none is left out on a busy machine.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("commerce_realtime.server._SWEEP_SECONDS", 0.1)
-        patch.setattr("commerce_realtime.connection.CLOSE_SECONDS", 0.5)
+        patch.setattr("commerce_realtime.connection.CLOSE_SECONDS", PATIENCE)
         patch.setattr("commerce_realtime.peers.ANSWER_SECONDS", PATIENCE)
+        patch.setattr("commerce_realtime.lines.ANSWER_SECONDS", PATIENCE)
         yield
+
+
+@pytest.fixture
+def curt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers soon cut who does not answer a close."""
+    monkeypatch.setattr("commerce_realtime.connection.CLOSE_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="session")

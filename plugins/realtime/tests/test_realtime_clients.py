@@ -173,11 +173,13 @@ def test_clients_come_back_when_the_server_is_killed_and_know_what_was_sold_mean
     killed = shop.realtime
     shop.start_realtime()
     shop.cut(killed)
-    ours.wait_for(connecting_in=1)
-    assert will_try_again(ours)
+    assert ours.wait_for(connecting_in=1)["retries"]
     hold(guest, variant_id)
     ours.wait_for(state="connected")
-    assert ours.event(channel, dot + SNAPSHOT)["levels"][0]["stock_quantity"] == 9
+    level = ours.event(channel, dot + SNAPSHOT)["levels"][0]
+    if level["stock_quantity"] == 10:  # it was back before the hold
+        level = ours.event(channel, dot + UPDATED)
+    assert level["stock_quantity"] == 9
     hold(guest, variant_id)
     assert ours.event(channel, dot + UPDATED)["stock_quantity"] == 8
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
 import socket
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
-from commerce_realtime import news, wire
+from commerce_realtime import cached, news, wire
+from commerce_realtime.bus import Bus
+from commerce_realtime.hub import MOST_LETTERS, PORTION, Channel, Delivery
 from commerce_realtime.outbox import Outbox
-from realtime_harness import SECRET, Client, Running, all_of, frame, until, wait_until
+from realtime_harness import PATIENCE, SECRET, Client, Running, all_of, frame, until, wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
@@ -66,6 +72,7 @@ def test_p90_noise_on_the_port_hurts_nobody(server: Running, client: Connect) ->
     server.wait_until(lambda: len(server.server.connections) == 1)
 
 
+@pytest.mark.usefixtures("curt")
 def test_frames_that_break_the_rules_close_their_own_socket(server: Running) -> None:
     unmasked = b"\x81\x02{}"
     reserved = b"\xf1\x80\x00\x00\x00\x00"
@@ -76,6 +83,39 @@ def test_frames_that_break_the_rules_close_their_own_socket(server: Running) -> 
             assert code.to_bytes(2) in all_of(raw)
 
 
+def test_who_is_refused_and_goes_in_the_same_breath_is_no_error_of_ours(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[Any] = []
+    monkeypatch.setattr(
+        "commerce_realtime.connection._log", SimpleNamespace(error=lambda *what, **more: errors.append((what, more)))
+    )
+    with server.raw_websocket() as raw:
+        raw.sendall(frame(b'{"event": "pusher:signin", "data": {}}') + frame((1000).to_bytes(2), Opcode.CLOSE))
+        assert b"4009" in all_of(raw)
+    assert errors == []
+
+
+def test_a_request_that_comes_byte_by_byte_is_not_waited_for_for_ever(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commerce_realtime.server._KEEP_ALIVE_SECONDS", 0.5)
+    server = start()
+    with server.raw() as raw:
+        raw.sendall(b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(raw, b'{"health":"OK"}')
+        raw.sendall(b"GET /up HTTP/1.1\r\nX: ")
+        raw.settimeout(0.05)
+        for _ in range(1_000):
+            with contextlib.suppress(TimeoutError):
+                assert raw.recv(1) == b""
+                break
+            raw.sendall(b"x")
+        else:
+            pytest.fail("it is still waited for")
+
+
+@pytest.mark.usefixtures("curt")
 def test_endless_fragments_are_1009(server: Running) -> None:
     with server.raw_websocket() as raw:
         raw.sendall(frame(b"", fin=False) + frame(b"", Opcode.CONT, fin=False) * 200)
@@ -111,7 +151,8 @@ def test_ten_thousand_subscriptions_by_one_socket_are_refused_and_then_it_is_sen
     assert kinds.count("pusher_internal:subscription_succeeded") == 100
     refused = [message["data"] for message in ours.kept if message["event"] == "pusher:subscription_error"]
     assert {each["type"] for each in refused} == {"LimitReached"}
-    assert len(refused) == 400  # then it had sent more than it may in ten seconds
+    # Then it had sent more than it may in ten seconds; on a busy machine, in a part of the next ten, too.
+    assert 400 <= len(refused) < 1_000
     server.wait_until(lambda: not server.server.apps["1"].channels)
 
 
@@ -143,8 +184,9 @@ def test_p92_to_leave_costs_as_much_as_one_has_channels(server: Running, client:
     assert set(touched) == {f"c0-{channel}" for channel in range(20)}
 
 
+@pytest.mark.usefixtures("curt")
 def test_half_open_sockets_are_found_and_closed(start: Start) -> None:
-    server = start(ping_seconds=0.05, pong_seconds=0.05, open_seconds=0.1)
+    server = start(ping_seconds=0.05, pong_seconds=0.05)
     with server.raw_websocket() as raw:
         # It never says anything again; and does not answer the close, either.
         data = all_of(raw)
@@ -174,15 +216,116 @@ def test_p93_nothing_is_without_bounds() -> None:
     assert not outbox.put(b"state", 1_000)
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that reads at last finds the close, and not that its socket was cut."""
-    monkeypatch.setattr("commerce_realtime.connection.CLOSE_SECONDS", 60.0)
+class _Reader:
+    """A connection that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def send(self, frame: bytes, key: object = None) -> None:
+        self.frames.append(frame)
 
 
-def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(
-    start: Start, client: Connect, patient: None
+class _Loop:
+    """Does what is to be done soon when it is told to."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def run(self) -> None:
+        while self.soon:
+            self.soon.pop(0)()
+
+
+def _crowd() -> tuple[_Loop, Delivery, Channel, list[_Reader]]:
+    loop, channel = _Loop(), Channel("inventory")
+    readers = [_Reader() for _ in range(PORTION + 1)]
+    channel.subscribers.update(dict.fromkeys(readers))  # type: ignore[arg-type]
+    return loop, Delivery(loop), channel, readers  # type: ignore[arg-type]
+
+
+def test_p93_a_crowd_that_cannot_be_told_so_fast_is_told_the_newest_of_each_state() -> None:
+    loop, delivery, channel, readers = _crowd()
+    for number in range(1_000):
+        delivery.send(channel, b"a%d" % number, key="a")
+        delivery.send(channel, b"b%d" % number, key="b")
+    late = _Reader()
+    channel.subscribers[late] = None  # type: ignore[index]
+    loop.run()
+    assert {tuple(reader.frames) for reader in [*readers, late]} == {(b"a999", b"b999")}
+    delivery.send(channel, b"a1000", key="a")
+    loop.run()
+    assert readers[0].frames[-1] == readers[-1].frames[-1] == b"a1000"
+
+
+def test_no_newer_state_overtakes_a_snapshot_that_a_crowd_waits_for() -> None:
+    loop, delivery, channel, readers = _crowd()
+    delivery.send(channel, b"a1", key="a")
+    delivery.send(channel, b"all with a1", key="all", is_whole=True)
+    delivery.send(channel, b"a2", key="a")
+    delivery.send(channel, b"a3", key="a")
+    loop.run()
+    assert {tuple(reader.frames) for reader in readers} == {(b"a1", b"all with a1", b"a3")}
+
+
+def test_p93_events_that_are_no_state_wait_for_a_crowd_in_order_and_not_without_bounds() -> None:
+    loop, delivery, channel, readers = _crowd()
+    for number in range(MOST_LETTERS + 10):
+        delivery.send(channel, b"%d" % number)
+    assert len(readers[0].frames) == len(readers[-1].frames) == 10
+    loop.run()
+    assert readers[0].frames == readers[-1].frames == [b"%d" % number for number in range(MOST_LETTERS + 10)]
+
+
+def test_a_write_that_fails_keeps_nobody_from_what_comes_after() -> None:
+    loop, delivery, channel, readers = _crowd()
+    readers[0].send = lambda frame, key=None: 1 / 0  # type: ignore[assignment, method-assign, misc]
+    delivery.send(channel, b"first")
+    with pytest.raises(ZeroDivisionError):
+        loop.run()
+    del readers[0].send
+    delivery.send(channel, b"second")
+    loop.run()
+    assert readers[-1].frames == [b"first", b"second"]
+
+
+def test_p93_of_processes_that_come_and_go_no_more_than_the_last_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("commerce_realtime.bus._MOST_PROCESSES", 3)
+    missed: list[bool] = []
+    bus = Bus(
+        None,  # type: ignore[arg-type]
+        beat_seconds=1,
+        hear=lambda heard: None,
+        has_come=lambda: None,
+        has_gone=lambda: None,
+        has_missed=lambda: missed.append(True),
+    )
+    for number in range(100):
+        bus._take(news.News("stays", number, "stock", []))
+        bus._take(news.News(f"comes and goes {number}", 1, "stock", []))
+    assert len(bus._numbers) == 3
+    bus._take(news.News("stays", 101, "stock", []))
+    assert missed == [True]
+
+
+async def _known_elsewhere(*_question: object) -> list[object]:
+    return [[0.0, "x", "{}"]]
+
+
+def test_p93_what_others_remember_of_cache_channels_counts_as_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached, "MOST", 3)
+    events = cached.CachedEvents(lambda: 0.0, SimpleNamespace(answers={}, ask=_known_elsewhere))  # type: ignore[arg-type]
+    for number in range(10):
+        assert asyncio.run(events.ask("1", f"cache-{number}")) is not None
+    assert len(events._kept) == 3
+
+
+def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(start: Start, client: Connect) -> None:
     server = start(max_buffered_bytes=4_096, max_waiting=10)
     reader = client(server)
     reader.subscribed("news")
@@ -196,7 +339,7 @@ def test_p93_events_that_are_no_state_have_a_slow_client_closed_with_4100(
         until(slow, (4100).to_bytes(2) + b"Too slow")
 
 
-def test_a_client_that_does_not_read_for_too_long_is_closed(start: Start, patient: None) -> None:
+def test_a_client_that_does_not_read_for_too_long_is_closed(start: Start) -> None:
     server = start(max_buffered_bytes=4_096, slow_seconds=0.2, max_waiting=100_000)
     with _slow_client(server, "news") as slow:
         while server.call(lambda: server.server.connections):
@@ -222,10 +365,11 @@ def test_p93_pings_whose_answers_nobody_reads_cut_their_socket(start: Start) -> 
     server.wait_until(lambda: not server.server.connections)
 
 
-def test_p33_pings_count_as_messages(start: Start) -> None:
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG])
+def test_p33_pings_and_pongs_count_as_messages(start: Start, opcode: Opcode) -> None:
     server = start(messages_per_second=1)
     with server.raw_websocket() as raw:
-        raw.sendall(frame(b"", Opcode.PING) * 100)
+        raw.sendall(frame(b"", opcode) * 100)
         until(raw, (4301).to_bytes(2))
 
 
@@ -267,12 +411,16 @@ def test_p93_products_that_there_are_not_leave_nothing_behind(server: Running, c
 
 
 def test_a_client_that_reads_again_ends_with_the_newest_state(start: Start) -> None:
-    server = start(max_buffered_bytes=4_096)
+    server = start(max_buffered_bytes=4_096, slow_seconds=600)
     with _slow_client(server, "news") as slow:
         channel = server.server.apps["1"].channels["news"]
-        for number in range(1_500):
-            frame = wire.message("x", "news", f"{number} " + "x" * 2_000)
-            server.call(lambda frame=frame: server.server.delivery.send(channel, frame, key="state"))
+
+        def tell() -> None:
+            for number in range(1_500):
+                frame = wire.message("x", "news", f"{number} " + "x" * 2_000)
+                server.server.delivery.send(channel, frame, key="state")
+
+        server.call(tell)
         assert server.call(lambda: len(server.server.slow)) == 1
         until(slow, b'"data":"1499 ')
 
@@ -283,6 +431,8 @@ def test_a_client_that_reads_again_ends_with_the_newest_state(start: Start) -> N
 def test_a_crowd_is_let_in_at_a_pace_and_those_for_whom_it_is_too_much_come_later(start: Start) -> None:
     server = start(handshakes_per_second=10, handshake_wait_seconds=0.5)
     statuses: list[int] = []
+    gathered = threading.Event()
+    server.loop.call_soon_threadsafe(gathered.wait, PATIENCE)  # all of them are there before the first is let in
     sockets = [server.raw() for _ in range(20)]
     head = (
         b"GET /app/shop?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -290,11 +440,36 @@ def test_a_crowd_is_let_in_at_a_pace_and_those_for_whom_it_is_too_much_come_late
     )
     for raw in sockets:
         raw.sendall(head)
+    gathered.set()
     for raw in sockets:
         statuses.append(int(raw.recv(100).split()[1]))
         raw.close()
     assert statuses.count(503) >= 10
-    assert statuses.count(101) >= 5
+    assert statuses.count(101) >= 1
+    assert set(statuses) == {101, 503}
+
+
+def test_who_waits_to_be_let_in_while_the_server_drains_is_sent_elsewhere(start: Start) -> None:
+    server = start(handshakes_per_second=1)
+    gate = server.server.gate
+
+    def close_for_long() -> None:
+        for _ in range(1_000):
+            gate._bucket.take(server.server.now())
+
+    def drain() -> None:
+        server.server.is_draining = True
+        gate._let_in()
+
+    server.call(close_for_long)
+    with server.raw() as raw:
+        raw.sendall(
+            b"GET /app/shop?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        server.wait_until(lambda: gate.waiting)
+        server.call(drain)
+        until(raw, b"503 ")
 
 
 def test_p94_what_processes_tell_each_other_holds_no_secrets(

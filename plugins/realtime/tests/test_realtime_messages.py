@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from commerce_realtime.signing import channel_auth
 from commerce_realtime.wire import kind_of
-from realtime_harness import APP, Client, Running
+from realtime_harness import APP, PATIENCE, Client, Running
 from websockets.exceptions import ConnectionClosed
 
 Connect = Callable[..., Client]
@@ -53,7 +53,7 @@ def test_p22_pings_of_both_kinds_are_answered(client: Connect) -> None:
     ours = client()
     ours.send("pusher:ping", {})
     assert ours.raw() == {"event": "pusher:pong", "data": "{}"}
-    assert ours.socket.ping().wait(10)
+    assert ours.socket.ping().wait(PATIENCE)
     ours.send("pusher:pong", {})
     assert ours.all_until_pong() == []
 
@@ -182,13 +182,13 @@ def test_p29_more_than_ten_events_a_second_are_4301(client: Connect) -> None:
     sender, receiver = client(), client()
     for each in (sender, receiver):
         each.subscribed("private-chat", **each.auth("private-chat"))
-    for number in range(40):
+    for number in range(400):  # so many that even a busy machine sees more than ten of them within a second
         sender.send("client-x", number, channel="private-chat")
     assert sender.next("pusher:error")["code"] == 4301
     sender.all_until_pong()
     arrived = [message["data"] for message in receiver.all_until_pong()]
     assert arrived[:10] == list(range(10))
-    assert len(arrived) < 40
+    assert len(arrived) < 400
 
 
 def test_p30_a_client_cannot_write_another_frame_than_its_event(client: Connect) -> None:
@@ -235,8 +235,9 @@ def test_p33_too_many_messages_are_4301_and_then_the_end(start: Start) -> None:
             ours.send("pusher:ping", {})
         for _ in range(10):
             ours.next("pusher:pong")
-        for _ in range(25):
-            ours.send("pusher:ping", {})
+        with contextlib.suppress(ConnectionClosed):  # it may be closed before the last has left
+            for _ in range(25):
+                ours.send("pusher:ping", {})
         assert ours.next("pusher:error")["code"] == 4301
         assert ours.closed() == 4301
 

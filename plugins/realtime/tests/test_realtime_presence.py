@@ -73,24 +73,20 @@ def test_p52_a_member_comes_with_the_first_connection_and_leaves_with_the_last(
     assert watcher.all_until_pong() == []
 
 
-def test_p53_the_members_of_a_process_that_was_killed_disappear(
-    database_url: str, pair: tuple[Running, Running], client: Connect
-) -> None:
-    one, _ = pair
+def test_p53_the_members_of_a_process_that_was_killed_disappear(start: Start, client: Connect) -> None:
+    one, doomed = (start(bus="test_p53", lease_seconds=1.0, presence_grace_seconds=0) for _ in range(2))
     watcher = client(one)
     watcher.join("presence-p53", "watcher")
-    doomed = Running(database_url, bus="test_presence")
     ours = client(doomed)
     ours.join("presence-p53", "ada")
     assert watcher.next(ADDED)["user_id"] == "ada"
     # It says nothing any more, and does not even take its leave.
     doomed.call(doomed.server.bus._task.cancel)  # type: ignore[union-attr]
     assert watcher.next(REMOVED) == {"user_id": "ada"}
-    doomed.stop()
 
 
 def test_p53_also_of_one_that_was_killed_before_it_had_said_anything_else(client: Connect, start: Start) -> None:
-    server = start(lease_seconds=0.5)
+    server = start(lease_seconds=1.0)
     watcher = client(server)
     watcher.join("presence-p53", "watcher")
     server.call(server.server._hear, news.News("short-lived", 1, "join", ["1", "presence-p53", "ada", None]))

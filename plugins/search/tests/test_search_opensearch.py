@@ -92,4 +92,6 @@ class TestOpensearch(BackendContract):
 
 
 def place_of(folder: Path, engine: Engine, **settings: Any) -> Place:
-    return Place(folder, engine, Settings.model_validate({"backend": "opensearch", **settings}))
+    return Place(
+        folder, engine, Settings.model_validate({"backend": "opensearch", "opensearch_timeout": 60, **settings})
+    )

@@ -199,10 +199,19 @@ def a_reindex_that_is_killed_breaks_no_search_and_loses_no_product(shop: Shop, r
             wait_until(lambda process=process, enough=enough: shoppers.answered >= enough or process.poll() is not None)
             process.send_signal(signal.SIGKILL)
             process.wait()
+        wait_until(lambda: nobody_builds(registry))  # until the database has noticed that it is gone
         done = subprocess.run(reindex, env=environment, capture_output=True, text=True, check=True)
     assert "products are indexed" in done.stdout
     assert not shoppers.wrong
     assert len(indexing.check(registry.search, registry.engine, mend=False)) == 0
+
+
+def nobody_builds(registry: Any) -> bool:
+    try:
+        with indexing._only_builder(registry.engine):
+            return True
+    except indexing.BuildUnderWay:
+        return False
 
 
 def is_building(registry: Any) -> bool:

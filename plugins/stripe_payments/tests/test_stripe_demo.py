@@ -47,7 +47,7 @@ def test_a_whole_payment_without_an_account(
     order = guest.post_json(f"{API}/orders", body).json
     started = guest.post_json(f"{PAY}/intents", {"order_id": order["id"]}).json
     intent = started["client_secret"].split("_secret_")[0]
-    with requests.post(f"{config['demo_address']}/_fake/confirm", json={"intent": intent}, timeout=20) as paid:
+    with requests.post(f"{config['demo_address']}/_fake/confirm", json={"intent": intent}, timeout=120) as paid:
         assert paid.json()["status"] == "succeeded"
     _until_told(application)
     run_jobs()

@@ -88,11 +88,11 @@ def test_a_key_that_is_in_use_is_a_conflict(fake: FakeStripe, client: stripe.Str
     pause = fake.go_wrong(CREATE, "pause")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.v1.payment_intents.create, INTENT, {"idempotency_key": "one"})
-        assert pause.reached.wait(30)
+        assert pause.reached.wait(120)
         with pytest.raises(stripe.APIError) as refused:
             client.v1.payment_intents.create(INTENT, {"idempotency_key": "one"})
         pause.release()
-        made = first.result(30).id
+        made = first.result(120).id
     assert refused.value.http_status == 409
     assert refused.value.error is not None
     assert refused.value.error.code == "idempotency_key_in_use"
@@ -293,7 +293,7 @@ class Listener:
 
     def wait_for(self, count: int) -> list[str]:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.taken) >= count, 30)
+            assert self.changed.wait_for(lambda: len(self.taken) >= count, 120)
             return list(self.taken)
 
 

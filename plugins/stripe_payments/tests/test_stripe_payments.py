@@ -67,7 +67,7 @@ def test_p1_the_attempt_is_committed_before_stripe_is_asked(shop: Shop) -> None:
     fault = shop.fake.go_wrong(INTENTS, "pause")
     asking = threading.Thread(target=lambda: seen.append(shop.intent(order)))
     asking.start()
-    assert fault.reached.wait(20)
+    assert fault.reached.wait(120)
     [attempt] = shop.attempts(order)
     assert (attempt.state, attempt.intent_id, str(attempt.payment_id)) == ("creating", None, order["payments"][0]["id"])
     fault.release()
@@ -151,7 +151,7 @@ def test_p5_a_key_that_is_in_use_is_waited_for(shop: Shop) -> None:
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(shop.intent(order)))
     asking.start()
-    assert fault.reached.wait(20)
+    assert fault.reached.wait(120)
     assert shop.intent(order)["status"] == "preparing"
     fault.release()
     asking.join()
@@ -451,7 +451,7 @@ def test_p18_nothing_is_locked_while_stripe_thinks(shop: Shop) -> None:
     fault = shop.fake.go_wrong(INTENTS, "pause")
     asking = threading.Thread(target=lambda: shop.intent(order))
     asking.start()
-    assert fault.reached.wait(20)
+    assert fault.reached.wait(120)
     with Session(shop.engine) as session, session.begin():
         assert session.scalars(select(Order).with_for_update(nowait=True)).all()
         busy = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'")

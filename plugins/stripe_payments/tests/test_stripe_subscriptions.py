@@ -313,7 +313,7 @@ def test_s7_a_webhook_that_is_faster_than_our_own_call_makes_no_second_subscript
     pause = ada.shop.fake.go_wrong(CREATE, "pause", "after")
     asking = threading.Thread(target=lambda: ada.subscribe("basic"))
     asking.start()
-    assert pause.reached.wait(30)
+    assert pause.reached.wait(120)
     ada.shop.tell()
     assert ada.row().status == "trialing"
     pause.release()
@@ -547,7 +547,7 @@ def test_an_answer_that_is_older_than_what_is_written_is_asked_for_again(subscri
     pause = ada.shop.fake.go_wrong(f"GET /v1/subscriptions/{subscription_id}", "pause", "after")
     late = threading.Thread(target=lambda: _run(ada, event_id))
     late.start()
-    assert pause.reached.wait(30)
+    assert pause.reached.wait(120)
     ada.v1.subscriptions.pause(subscription_id)
     settle(ada.shop.stripe, subscription_id, now=ada.shop.clock.now())
     assert ada.row().status == "paused"

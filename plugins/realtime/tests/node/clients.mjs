@@ -12,9 +12,14 @@ const tell = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 let pusher;
 let echo;
 
+/** An attempt that is still to come is a timer of the connection's. */
+const willTryAgain = (connection) => Boolean(connection.retryTimer?.isRunning());
+
 function watch(connection) {
   connection.bind("state_change", ({ current }) => tell({ state: current }));
-  connection.bind("connecting_in", (seconds) => tell({ connecting_in: seconds }));
+  // Told before the timer runs, and looked at before it can have ended.
+  connection.bind("connecting_in", (seconds) =>
+    setImmediate(() => tell({ connecting_in: seconds, retries: willTryAgain(connection) })));
   connection.bind("error", ({ error }) => tell({ error: error?.data ?? String(error) }));
 }
 
@@ -37,10 +42,8 @@ const DEEDS = {
     echo = new Echo({ broadcaster: "reverb", Pusher, withoutInterceptors: true, ...options });
     watch(echo.connector.pusher.connection);
   },
-  // An attempt that is still to come is a timer of the connection's.
   look_ahead() {
-    const { connection } = echo?.connector.pusher ?? pusher;
-    tell({ looked: true, retries: Boolean(connection.retryTimer?.isRunning()) });
+    tell({ looked: true, retries: willTryAgain((echo?.connector.pusher ?? pusher).connection) });
   },
   // Echo puts a dot before names that are not below its App\Events.
   listen({ kind, channel, events }) {
