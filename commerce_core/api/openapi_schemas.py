@@ -22,6 +22,15 @@ _PAGING = {*PageQuery.model_fields, *CursorQuery.model_fields}
 class _Generator(GenerateJsonSchema):
     """Without a title for each field, which says no more than its name; and with names that can be said aloud."""
 
+    def generate_inner(self, schema: Any) -> Json:
+        """The limits of a list are those of its items, also where a validator of ours stands before the list."""
+        found = super().generate_inner(schema)
+        if found.get("type") == "array":
+            for wrong, right in (("minLength", "minItems"), ("maxLength", "maxItems")):
+                if wrong in found:
+                    found[right] = found.pop(wrong)
+        return found
+
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 

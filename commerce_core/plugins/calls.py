@@ -264,4 +264,7 @@ def _check_transaction(ctx: Context) -> None:
 
 
 def _request_id(ctx: Context) -> str | None:
-    return None if ctx.request is None else ctx.request.id
+    """Of the request that it is called in; also where it has none, as what an answer that is kept for others shows."""
+    if ctx.request is not None:
+        return str(ctx.request.id)
+    return None if ctx._session is None else ctx._session.info.get("request_id")

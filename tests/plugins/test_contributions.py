@@ -157,6 +157,16 @@ def test_a_field_says_from_when_on_it_is_wrong(
 
 
 @loyalty
+def test_a_field_that_fails_is_logged_with_its_request_also_where_the_answer_is_kept(
+    client: TestApp, variant_id: str, product_of: Callable[[UUID], UUID], logged: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sample_loyalty.hooks.points_of_a_variant", [])
+    answer = client.get(f"{API}/products/{product_of(UUID(variant_id))}", status=500)
+    [line] = [line for line in logged if line["event"] == "plugin failed"]
+    assert line["request_id"] == answer.headers["X-Request-ID"]
+
+
+@loyalty
 def test_categories_brands_and_users_have_fields_too(
     client: TestApp, staff: TestApp, sign_in: Callable[..., SignedIn], engine: Engine
 ) -> None:

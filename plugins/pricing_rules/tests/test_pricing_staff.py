@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -53,6 +53,22 @@ def test_what_is_not_understood_is_refused_when_it_is_saved(
     problem = make_rule(given.pop("type", "percentage"), given.pop("modifiers"), status=422, **given)
     assert problem["type"] == "/problems/invalid-input"
     assert any(error["field"].startswith(field) for error in problem["errors"]), problem["errors"]
+
+
+def test_how_many_a_list_may_have_is_documented_as_of_a_list(client: TestApp) -> None:
+    schemas = client.get("/api/v1/openapi.json").json["components"]["schemas"]
+    days = schemas["DayOfWeek"]["properties"]["days"]
+    assert (days["type"], days["minItems"], days["maxItems"]) == ("array", 1, 7)
+    lists = [each for each in _within(schemas) if each.get("type") == "array"]
+    assert [each for each in lists if {"minLength", "maxLength"} & each.keys()] == []
+
+
+def _within(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every schema in it."""
+    if isinstance(schema, dict):
+        yield schema
+    for each in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _within(each)
 
 
 def test_too_many_active_rules_are_refused_when_added_and_when_switched_on(
