@@ -97,13 +97,14 @@ def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     for name, parts, said in (
         ("Loyalty", (), "2 to 31 of a-z and 0-9"),
         ("orders", (), "is that of the settings orders"),
-        ("loyalty", ("modles",), "did you mean models?"),
+        ("search", (), "A plugin search is installed here"),
+        ("rewards", ("modles",), "did you mean models?"),
     ):
         with pytest.raises(ScaffoldRefused, match=said.replace("?", r"\?")):
             write_plugin(name, parts, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    told = CliRunner().invoke(main, ["plugins", "new", "loyalty", "--with", "field, job", "--dir", str(tmp_path)])
+    told = CliRunner().invoke(main, ["plugins", "new", "rewards", "--with", "field, job", "--dir", str(tmp_path)])
     assert told.exit_code == 0
     assert "with models, which others need" in told.output
-    again = CliRunner().invoke(main, ["plugins", "new", "loyalty", "--dir", str(tmp_path)])
+    again = CliRunner().invoke(main, ["plugins", "new", "rewards", "--dir", str(tmp_path)])
     assert (again.exit_code, "is there already" in again.output) == (1, True)
