@@ -27,7 +27,7 @@ from tests.jobs import program
 
 SOAK = bool(os.environ.get("COMMERCE_SOAK"))
 JOBS = 2_000 if SOAK else 300
-KILLS = 20 if SOAK else 5
+KILLS = 20 if SOAK else 3
 
 pytestmark = pytest.mark.skipif("COMMERCE_TEST_DATABASE_URL" in os.environ, reason="kills its own database only")
 

@@ -25,7 +25,7 @@ MakeVariant = Callable[..., UUID]
 CHECKOUT = {"cart": True, "customer": {"email": "ada@example.com", "name": "Ada"}}
 ROUNDS = 100 if os.environ.get("COMMERCE_SOAK") else 50
 # Of what is not about two checkouts.
-SOME_ROUNDS = 100 if os.environ.get("COMMERCE_SOAK") else 25
+SOME_ROUNDS = 100 if os.environ.get("COMMERCE_SOAK") else 10
 
 
 @pytest.fixture
