@@ -98,8 +98,11 @@ def _describe(host: PluginHost, candidate: Candidate) -> None:
 )
 def new(name: str, parts: str, folder: Path) -> None:
     """Write a new plugin, with tests, to go on from."""
+    from commerce_core.plugins.loading import installed
     from commerce_core.plugins.scaffold import PARTS, ScaffoldRefused, with_needed, write_plugin
 
+    if name in installed():
+        raise click.ClickException(f"A plugin {name} is installed here: call this one something else.")
     wanted = list(PARTS) if parts == "all" else [part for part in re.split(r"[,\s]+", parts) if part]
     try:
         written = write_plugin(name, wanted, folder)

@@ -97,11 +97,12 @@ def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     for name, parts, said in (
         ("Loyalty", (), "2 to 31 of a-z and 0-9"),
         ("orders", (), "is that of the settings orders"),
-        ("search", (), "A plugin search is installed here"),
         ("rewards", ("modles",), "did you mean models?"),
     ):
         with pytest.raises(ScaffoldRefused, match=said.replace("?", r"\?")):
             write_plugin(name, parts, tmp_path)
+    taken = CliRunner().invoke(main, ["plugins", "new", "search", "--dir", str(tmp_path)])
+    assert (taken.exit_code, "is installed here" in taken.output) == (1, True)
     assert list(tmp_path.iterdir()) == []
     told = CliRunner().invoke(main, ["plugins", "new", "rewards", "--with", "field, job", "--dir", str(tmp_path)])
     assert told.exit_code == 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from mako.lookup import TemplateLookup
 
 from commerce_core.plugins.declaration import NAME
-from commerce_core.plugins.loading import clash_of, installed
+from commerce_core.plugins.loading import clash_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -134,8 +134,6 @@ def _check_name(name: str) -> None:
         raise ScaffoldRefused(f"The name {name!r} should be 2 to 31 of a-z and 0-9, a letter first.")
     if (owner := clash_of(name)) is not None:
         raise ScaffoldRefused(f"The name {name} is that of {owner}: call the plugin something else.")
-    if name in installed():
-        raise ScaffoldRefused(f"A plugin {name} is installed here: call this one something else.")
 
 
 def _place(file: str, name: str) -> Path:
