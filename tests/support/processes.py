@@ -112,24 +112,9 @@ class Web(Process):
 class Shop:
     """Some web servers and a worker on one database."""
 
-    def __init__(
-        self,
-        folder: Path,
-        url: str,
-        settings: Mapping[str, Any],
-        program: Sequence[str] = COMMERCE,
-        servers: int = 2,
-        workers: int = 1,
-    ) -> None:
-        config = folder / "shop.ini"
-        lines = [f"{key} = {value}" for key, value in {**PATIENT, **settings}.items()]
-        config.write_text("\n".join(["[app:main]", "use = egg:commerce-core", *lines, ""]))
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMMERCE_")}
-        environment = inherited | {"COMMERCE_SQLALCHEMY__URL": url}
-        self.web = [
-            Web(config, program, environment, folder / f"web{number}.log", workers) for number in range(servers)
-        ]
-        self.worker = Process([*COMMERCE, "worker", str(config)], environment, folder / "worker.log")
+    def __init__(self, web: list[Web], worker: Process) -> None:
+        self.web = web
+        self.worker = worker
 
     @property
     def ports(self) -> list[int]:
@@ -166,7 +151,15 @@ def running_shop(
     workers: int = 1,
 ) -> Iterator[Shop]:
     """The shop, ready to serve; stopped at the end, its requests finished. Each server has so many `workers`."""
-    shop = Shop(folder, url, settings, program, servers, workers)
+    config = folder / "shop.ini"
+    lines = [f"{key} = {value}" for key, value in {**PATIENT, **settings}.items()]
+    config.write_text("\n".join(["[app:main]", "use = egg:commerce-core", *lines, ""]))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMMERCE_")}
+    environment = inherited | {"COMMERCE_SQLALCHEMY__URL": url}
+    shop = Shop(
+        [Web(config, program, environment, folder / f"web{number}.log", workers) for number in range(servers)],
+        Process([*COMMERCE, "worker", str(config)], environment, folder / "worker.log"),
+    )
     try:
         for web in shop.web:
             web.wait_until_ready()
